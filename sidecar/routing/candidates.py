@@ -151,7 +151,7 @@ class Plans:
             kept = self._kept[asked] = _kept(key, dialect, endpoint, models)
         if not kept.is_fixed:
             return _plan(kept.choices, self._usable, self._draw, size)
-        usable = [self._usable(each.route.provider) for each in kept.choices]
+        usable = list(map(self._usable, kept.providers))
         if kept.plan is None or usable != kept.usable:
             kept.usable = usable
             kept.plan = _plan(kept.choices, self._usable, self._draw, size)
@@ -172,6 +172,7 @@ class _KeptPlan(Struct, eq=False):
     key: Key
     endpoint: Endpoint
     choices: tuple[_Choice, ...]
+    providers: tuple[Provider, ...]
     is_fixed: bool
     plan: Plan | None = None
     usable: list[tuple[tuple[CredentialRef, ...], str]] = []
@@ -183,7 +184,8 @@ def _kept(key: Key, dialect: Dialect, endpoint: Endpoint, models: tuple[str, ...
         and all(route.max_input is None for route in key.routes)
         and all(len(route.provider.credentials) < 2 for route in key.routes)
     )
-    return _KeptPlan(key, endpoint, _choices(key, dialect, endpoint, models), fixed)
+    providers = tuple(route.provider for route in key.routes)  # in the order of the choices
+    return _KeptPlan(key, endpoint, _choices(key, dialect, endpoint, models), providers, fixed)
 
 
 def plan_candidates(

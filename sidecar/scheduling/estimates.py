@@ -150,9 +150,12 @@ class Estimates:
 
 
 class CallLimiters:
-    """The limiters of a call, and those of them that its estimate needs."""
+    """The limiters of a call, and those of them that its estimate needs.
 
-    __slots__ = ("all", "has_budget", "token_limits")
+    `needs_estimate`: whether there is any of those.
+    """
+
+    __slots__ = ("all", "has_budget", "needs_estimate", "token_limits")
 
     def __init__(self, limiters: Iterable[Limiter]) -> None:
         tokens = (LimitUnit.TOKENS, LimitUnit.OUTPUT)
@@ -161,6 +164,7 @@ class CallLimiters:
         self.token_limits = [
             each for each in self.all if isinstance(each, CountingLimiter) and each.unit in tokens
         ]
+        self.needs_estimate = self.has_budget or bool(self.token_limits)
 
     def running(self) -> int:
         """Return the calls that run at the token limit where the fewest do, which share its room
@@ -311,8 +315,8 @@ def estimated_demand(
     """
     input_tokens, most = tokens
     likely, money = most, 0
-    if limiters.token_limits:
-        likely = estimates.likely(key.name, model or "", most, limiters.running())
+    if limiters.token_limits and (running := limiters.running()):
+        likely = estimates.likely(key.name, model or "", most, running)
     if limiters.has_budget:
         reserved = pricing.reservation(key, model, candidate, input_tokens, most)
         if reserved is None:

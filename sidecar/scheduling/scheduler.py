@@ -366,6 +366,8 @@ class Scheduler:
         if model is not None and call.endpoint.counts:
             by_size, bound = estimate_tokens(at, call.held.size, call.facts.max_output)
             tokens = self._estimates.tokens(call.key.name, model, by_size, bound)
+        if not limiters.needs_estimate:
+            return AdmissionOption(at, limiters.all + extra, demand_of(*tokens), by_size)
         demand = estimated_demand(self._estimates, self.pricing, key, model, at, limiters, tokens)
         if demand is None:
             return None

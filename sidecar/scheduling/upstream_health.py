@@ -76,15 +76,6 @@ class UpstreamHealth:
         self.quotas.clear()
         self.read_at = -HEADER_READ_INTERVAL_SECONDS
 
-    def has_plenty(self, now: float) -> bool:
-        """Return whether headers that were read just now leave plenty of every quota.
-
-        Reading the headers of a response is a twentieth of the work for a small call.
-        """
-        if now - self.read_at >= HEADER_READ_INTERVAL_SECONDS:
-            return False
-        return not [each for each in self.quotas.values() if each.level < each.plenty]
-
     @property
     def is_idle(self) -> bool:
         """Return whether it may be dropped: the vendor's next response restores what is lost.
@@ -158,7 +149,9 @@ class Upstreams:
         now = self._clock()
         if health.key.account:
             self._read_subscription(lease.candidate.provider.vendor, health.key, headers(), key)
-        if ok and health.has_plenty(now):
+        # Reading the headers of a response is a twentieth of the work for a small call.
+        is_new = now - health.read_at < HEADER_READ_INTERVAL_SECONDS
+        if ok and is_new and not [q for q in health.quotas.values() if q.level < q.plenty]:
             return []
         health.read_at = now
         opened: list[Limiter] = []
@@ -184,10 +177,14 @@ class Upstreams:
 
     def record_success(self, key: UpstreamKey) -> list[Limiter]:
         """End the cooldowns of an upstream that answered; return the limiters that opened."""
-        credential, own = self._at(key.credential_key), self._at(key)  # without a family, one twice
+        credential_key = key.credential_key if key.family else key
+        credential = self._upstreams.get(credential_key) or self._at(credential_key)
+        own = self._upstreams.get(key) or self._at(key)
         credential.has_answered = True
         opened: list[Limiter] = []
-        for health in (credential, own):
+        if credential.cooldown.at_rest and own.cooldown.at_rest:
+            return opened
+        for health in (credential, own):  # without a family, one twice
             if not health.cooldown.at_rest:
                 now = self._clock()
                 tried = health.cooldown.until <= now
