@@ -24,6 +24,7 @@ _MASK = b"*"
 _ESCAPES = b"\\%&"
 """The first bytes of every encoding of a character that is not the character itself."""
 _NAMES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
+_MAX_KEPT_CHARS = 128
 _PENDING = re.compile(rb"[\\%&][\\%0-9A-Za-z#]*\Z")
 
 
@@ -34,10 +35,11 @@ class CredentialMask:
     credential, and cannot be pickled.
     """
 
-    __slots__ = ("_first", "_markers", "_opening", "_prefix", "_text")
+    __slots__ = ("_clear", "_first", "_markers", "_opening", "_prefix", "_text")
 
     def __init__(self, credential: str) -> None:
         self._text = credential if len(credential) >= MIN_CREDENTIAL_CHARS else ""
+        self._clear = ""  # the latest short text without it: most calls name the same model
         opening = self._text[:_OPENING_CHARS]
         self._prefix = opening.encode()
         self._first = frozenset(self._prefix[:1] + _ESCAPES + (b"+" if opening[:1] == " " else b""))
@@ -90,9 +92,15 @@ class CredentialMask:
 
     def mask_text(self, text: str) -> str:
         """Return `text` with every occurrence masked."""
+        if text == self._clear:
+            return text
         data = text.encode("utf-8", "surrogatepass")
         masked = self.mask(data)
-        return text if masked is data else masked.decode("utf-8", "surrogatepass")
+        if masked is not data:
+            return masked.decode("utf-8", "surrogatepass")
+        if len(text) <= _MAX_KEPT_CHARS:
+            self._clear = text
+        return text
 
     def mask_cut(self, data: bytes) -> bytes:
         """Return truncated `data` masked, with the beginning of a credential at its end too."""

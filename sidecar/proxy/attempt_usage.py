@@ -45,8 +45,7 @@ class AttemptUsageReader:
             if is_lookup(call, meter.created()):
                 return None  # a GET by id: counted when the response was created
             usage = meter.usage()
-            whole = meter.finished or not (meter.unfinished or is_event_stream(reply))
-            whole, model = whole and not meter.unread, meter.model
+            whole, model = meter.complete(whole=not is_event_stream(reply)), meter.model
         if usage is None or guard.error is not None:
             return None
         vendor = candidate.provider.vendor

@@ -91,13 +91,24 @@ class ResponseMeter:
     def unfinished(self) -> bool:
         """True if the response is incomplete; False for plain text, which may look like JSON."""
         chosen = self.chosen()
-        text = self._label.startswith("text/plain") and not chosen.expects_end
-        return not text and chosen.unfinished and not self._lost
+        if self._label.startswith("text/plain") and not chosen.expects_end:
+            return False
+        return chosen.unfinished and not self._lost
 
     @property
     def unread(self) -> bool:
         """True if a part of the response could not be read."""
         return self.chosen().unread or self._lost
+
+    def complete(self, *, whole: bool) -> bool:
+        """Return whether the response ended as it should, and all of it was read.
+
+        `whole` is whether all its bytes arrived: a response with a terminal event is complete
+        without them.
+        """
+        chosen = self.chosen()
+        ended = chosen.finished or (whole and not self.unfinished)
+        return ended and not chosen.unread and not self._lost
 
     @property
     def at_boundary(self) -> bool:
@@ -155,8 +166,8 @@ def read_meter(
     live.usage = None if live.repeats_usage else usage
     complete = whole
     try:
-        ended = _read_end(live, meter)
-        complete = (ended or (complete and not meter.unfinished)) and not meter.unread
+        _read_end(live, meter)
+        complete = meter.complete(whole=whole)
     except Exception as error:  # noqa: BLE001 - of a plugin
         unknown = f"whether the response of call {live.call_id} is complete is unknown"
         log_plugin_error(error, call.dialect, "meter", unknown)
@@ -189,18 +200,17 @@ def _used(
     return usage, retold
 
 
-def _read_end(live: LiveCall, meter: ResponseMeter) -> bool:
-    """Set model, outcome and reason from the response. Return whether its terminal event came."""
+def _read_end(live: LiveCall, meter: ResponseMeter) -> None:
+    """Set model, outcome and reason from the response."""
     chosen = meter.chosen()
     live.model_served = meter.masked(chosen.model) or live.model_served
-    finished, error = chosen.finished, chosen.error
-    if finished and live.outcome is Outcome.CANCELLED:
+    error = chosen.error
+    if live.outcome is Outcome.CANCELLED and chosen.finished:
         # Some clients disconnect as soon as they have read the terminal event.
         live.outcome = Outcome.OK
     if error is not None and live.outcome is Outcome.OK:
         live.outcome = Outcome.UPSTREAM_ERROR
         live.reason = f"in its answer: {code_word(meter.masked(error))}"
-    return finished
 
 
 def is_lookup(call: Call, created_ids: Iterable[str]) -> bool:
