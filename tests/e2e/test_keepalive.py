@@ -242,6 +242,22 @@ async def test_call_that_has_not_waited_gets_no_head_of_ours(
     assert (found.status, found.headers["x-mine"]) == (418, "1")
 
 
+async def test_stream_that_first_waits_after_a_failed_attempt_gets_head_and_pings(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    async def late(wire: Wire) -> None:
+        await asyncio.sleep(2 * SHORT)  # the time to the first ping is over before the wait
+        await answer(b"{}", "429 Too Many Requests", retry_after="1")(wire)
+
+    vendor.play(late, stream(CHAT.begun, CHAT.ended))
+    async with connected(proxy.port) as line:
+        await line.send(CHAT.request(proxy, stream=True))
+        got = await line.to_the_end()
+    assert (got.status, got.whole) == (200, True)
+    assert got.body.startswith(PING["chat"])
+    assert without_pings(CHAT, got.body) == CHAT.begun + CHAT.ended
+
+
 @pytest.mark.parametrize(
     ("api", "header"),
     [
