@@ -52,11 +52,11 @@ class Affinity:
     def pin(self, conversation: ConversationKey, candidate: Candidate, *, had_choice: bool) -> None:
         """Pin a conversation to the upstream of this candidate; `had_choice` if the call had
         others, too."""
-        self._pinned.pop(conversation, None)
-        upstream = candidate.provider.name, candidate.credential_name
-        self._pinned[conversation] = *upstream, self._clock()
-        if len(self._pinned) > MAX_PINNED:
-            self._pinned.popitem(last=False)
+        pinned = self._pinned
+        pinned[conversation] = candidate.provider.name, candidate.credential_name, self._clock()
+        pinned.move_to_end(conversation)
+        if len(pinned) > MAX_PINNED:
+            pinned.popitem(last=False)
         if self._shared is not None and had_choice and conversation.is_named:
             self._shared.publish(conversation, candidate, AFFINITY_TTL_SECONDS)
 

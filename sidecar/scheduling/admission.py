@@ -82,12 +82,14 @@ class Admission:
     def try_lease(self, waiter: Waiter) -> Lease | None:
         """Return a lease on the first option that is free now; None if none is."""
         now = self._clock()
-        for option in waiter.options:
+        for option in waiter.all_options:
             if self._first_blocking(waiter, option, now) is None:
                 lease = self._grant(waiter, option, now)
                 if self._to_check:
                     self._drain()
                 return lease
+            if waiter.first_only:
+                break
         return None
 
     async def acquire(self, waiter: Waiter, max_wait: float, *, sticky_wait: float = 0.0) -> Lease:

@@ -190,7 +190,7 @@ class Days:
         )  # fmt: skip
         self.window.set_zone(BERLIN)
 
-    def take(self, amount: int = 1) -> tuple[float, int]:
+    def take(self, amount: int = 1) -> tuple[float, int, int]:
         assert self.window.allows(amount, NORMAL, 0.0)
         return self.window.acquire(amount, NORMAL, 0.0)
 
@@ -223,6 +223,21 @@ def test_calendar_count_survives_a_clock_that_is_set() -> None:
         days.wall = moment
         days.window.allows(1, NORMAL, 0.0)
     assert days.window.remaining(0.0) == 4
+
+
+def test_call_that_is_settled_after_midnight_counts_when_the_clock_is_set_back() -> None:
+    days = Days()
+    days.take(2)
+    reservation = days.take(4)
+    days.wall += 86400
+    days.take(1)
+    days.window.settle(reservation, 7, 0.0)
+    assert days.window.remaining(0.0) == 9
+    days.wall -= 86400
+    assert days.window.remaining(0.0) == 1
+    assert days.window.settled == 9
+    days.wall += 86400
+    assert days.window.remaining(0.0) == 9
 
 
 def test_calendar_count_outlives_the_process() -> None:
