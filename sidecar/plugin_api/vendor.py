@@ -245,7 +245,7 @@ class Vendor:
     """True if streams report usage without an option in the request."""
 
     def prepare(self, ask: UpstreamRequest) -> Prepared:
-        """Return the URL and the headers of one attempt.
+        """Return the URL and the headers of an attempt, and of further ones that ask the same.
 
         The default joins base URL, path and query, and puts the credential where `Serving` has it.
         This is the only method that may reveal a secret, and only into a header.

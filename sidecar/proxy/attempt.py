@@ -24,7 +24,6 @@ from sidecar.http.client import (
     Upstream,
     cannot_be_written,
     is_event_stream,
-    target_of,
 )
 from sidecar.http.headers import Fields
 from sidecar.http.wire.agent_messages import RelayedResponse
@@ -56,6 +55,7 @@ from sidecar.records import AttemptUsage
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 from sidecar.routing.request_rewrite import Rewriter
+from sidecar.routing.upstream_key import Address
 from sidecar.scheduling.cooldown import classify_connection_error
 
 log = logging.getLogger("sidecar.proxy.attempt")
@@ -218,8 +218,9 @@ class Attempts:
         began = self._clock()
         base_url, reply, state = "", None, SendState()
         try:
-            base_url = self._base_url(candidate)
-            reply = await self._send(call, candidate, rewriter, base_url, secret, state)
+            to = rewriter.address(candidate, secret, self._local)
+            base_url = to.base_url
+            reply = await self._send(call, candidate, rewriter, to, state)
             error_masking.mask_head(reply, secret)
             if reply.status < HTTPStatus.MULTIPLE_CHOICES and not call.facts.streaming:
                 attempted = AttemptResult(candidate, TAKEN, base_url, reply)
@@ -256,23 +257,15 @@ class Attempts:
             return candidate.login.secret
         return None if candidate.credential is None else self._vault.secret(candidate.credential)
 
-    def _base_url(self, candidate: Candidate) -> str:
-        provider = candidate.provider
-        return candidate.serving.base(provider.base_url or self._local[provider.vendor.name])
-
     async def _send(
-        self, call: Call, candidate: Candidate, rewriter: Rewriter, base_url: str,
-        secret: Secret | None, state: SendState,
-    ) -> Reply:  # fmt: skip
-        provider, login = candidate.provider, candidate.login
-        own = None if login is not None else secret
-        prepared = rewriter.prepared(candidate, base_url, own)
-        fields = (*provider.set_headers, *prepared.headers, *(login.headers() if login else ()))
-        remove = provider.remove_headers
+        self, call: Call, candidate: Candidate, rewriter: Rewriter, to: Address, state: SendState
+    ) -> Reply:
+        provider = candidate.provider
         decodes = bool(call.encoding) and rewriter.decodes(candidate)
         try:
-            host = target_of(prepared.url).place
-            lines = call.headers.lines(fields, remove=remove, decoded=decodes, host=host)
+            lines = call.headers.lines(
+                to.fields, remove=provider.remove_headers, decoded=decodes, host=to.host
+            )
         except ValueError as error:
             raise cannot_be_written(error) from None
         body = rewriter.body(candidate)
@@ -281,7 +274,7 @@ class Attempts:
             lines += b"Content-Length: %d\r\n" % body.length
         try:
             return await self._upstream.send(
-                provider, call.method, prepared.url, lines, body, state,
+                provider, call.method, to.url, lines, body, state,
                 at_least_once=call.may_repeat(candidate.route),
             )  # fmt: skip
         except UpstreamError:

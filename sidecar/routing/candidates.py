@@ -23,7 +23,7 @@ from sidecar.plugin_api.vendor import Serving
 from sidecar.routing.allowed_models import may_use, not_offered
 from sidecar.routing.caller_login import CallerLogin, missing_login
 from sidecar.routing.transform_steps import TransformStep, transform_steps
-from sidecar.routing.upstream_key import UpstreamKey, family_of
+from sidecar.routing.upstream_key import LatestAddress, UpstreamKey, family_of
 
 Usable = Callable[[Provider], tuple[tuple[CredentialRef, ...], str]]
 """Returns the usable credentials of a provider; or none, and the reason."""
@@ -66,6 +66,11 @@ class Candidate(Struct, frozen=True, dict=True):
     def credential_name(self) -> str:
         """The name of the credential for logs and metrics; "" for none."""
         return "" if self.credential is None else self.credential.name
+
+    @cached_property
+    def latest_address(self) -> LatestAddress:
+        """The address of its latest attempt: mostly that of the next one, too."""
+        return LatestAddress()
 
     @cached_property
     def account(self) -> str:

@@ -7,10 +7,11 @@ those that transforms made of them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Mapping
 from urllib.parse import quote, unquote_plus
 
 from sidecar.errors import Fault, UpstreamError
+from sidecar.http.client import cannot_be_written, target_of
 from sidecar.http.wire.framing import IncomingBody
 from sidecar.plugin_api.dialect import ModelAt
 from sidecar.plugin_api.guard import log_plugin_error, plugin_guard
@@ -18,6 +19,7 @@ from sidecar.plugin_api.json.body import splice_model
 from sidecar.plugin_api.vendor import Prepared, Secret, UpstreamRequest
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
+from sidecar.routing.upstream_key import Address
 
 
 class Rewriter:
@@ -119,8 +121,36 @@ class Rewriter:
                 return call.decoded_body[:start] + model.encode() + call.decoded_body[end:]
         return body or None
 
-    def prepared(self, candidate: Candidate, base_url: str, secret: Secret | None) -> Prepared:
-        """Return the URL and the headers of an attempt. Raises `UpstreamError`."""
+    def address(
+        self, candidate: Candidate, secret: Secret | None, local: Mapping[str, str]
+    ) -> Address:
+        """Return where an attempt goes. The vendor's plugin is asked again only if the candidate's
+        latest attempt asked for something else. Raises `UpstreamError`.
+
+        `local` has the base URLs of vendors that this process serves itself.
+        """
+        call = self._call
+        asked = (secret, call.located, call.method, call.query, call.model, call.dialect)
+        latest = candidate.latest_address
+        if candidate.login is not None or latest.asked != asked:
+            latest.address = self._new_address(candidate, secret, local)
+            latest.asked = asked
+        return latest.address
+
+    def _new_address(
+        self, candidate: Candidate, secret: Secret | None, local: Mapping[str, str]
+    ) -> Address:
+        provider, login = candidate.provider, candidate.login
+        base_url = candidate.serving.base(provider.base_url or local[provider.vendor.name])
+        prepared = self._prepared(candidate, base_url, None if login is not None else secret)
+        fields = (*provider.set_headers, *prepared.headers, *(login.headers() if login else ()))
+        try:
+            host = target_of(prepared.url).place
+        except ValueError as error:
+            raise cannot_be_written(error) from None
+        return Address(base_url, prepared.url, host, fields)
+
+    def _prepared(self, candidate: Candidate, base_url: str, secret: Secret | None) -> Prepared:
         call, vendor = self._call, candidate.provider.vendor
         ask = UpstreamRequest(
             dialect=call.dialect.name,

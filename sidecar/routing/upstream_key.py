@@ -1,8 +1,10 @@
-"""The name of an upstream: what failures and a vendor's quotas are recorded for."""
+"""The name of an upstream, for which failures and a vendor's quotas are recorded, and the address
+of its requests."""
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -48,3 +50,23 @@ def _family(vendor: Vendor, model: str) -> str:
     with plugin_guard(vendor, "family", "the model's name is its family"):
         return vendor.family(model)[:MAX_FAMILY_CHARS]
     return model[:MAX_FAMILY_CHARS]
+
+
+class Address(NamedTuple):
+    """Where the requests of a candidate go: the base URL, the URL, its host with the port, and the
+    header fields that the file and the vendor's plugin set."""
+
+    base_url: str = ""
+    url: str = ""
+    host: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+class LatestAddress:
+    """The address of a candidate's latest attempt, and what it was made for."""
+
+    __slots__ = ("address", "asked")
+
+    def __init__(self) -> None:
+        self.asked: tuple[object, ...] = ()
+        self.address = Address()
