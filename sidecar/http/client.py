@@ -60,10 +60,12 @@ class Reply:
 
     def __init__(
         self, head: ResponseHead, connection: UpstreamConnection, timeouts: Timeouts,
-        release: Callable[[UpstreamConnection], None],
+        pool: ConnectionPool, endpoint: Destination,
     ) -> None:  # fmt: skip
         self._connection = connection
-        self._release: Callable[[UpstreamConnection], None] | None = release
+        self._pool = pool
+        self._endpoint = endpoint
+        self._is_closed = False
         self._idle = timeouts.idle
         self.peeked = b""
         self.mask: CredentialMask | None = None
@@ -154,9 +156,9 @@ class Reply:
 
     def close(self) -> None:
         """Release the connection: it is kept if the body was read to its end, else cut at once."""
-        release, self._release = self._release, None
-        if release is not None:
-            release(self._connection)
+        if not self._is_closed:
+            self._is_closed = True
+            self._pool.put(self._endpoint, self._connection)
 
 
 class SendState(Struct):
@@ -193,41 +195,33 @@ class Upstream:
             head = request_head(method, target, lines, body, endpoint)
         except ValueError as error:
             raise cannot_be_written(error) from None
-        kept = self._pool.take(endpoint)
-        if kept is not None:
-            try:
-                return await self._exchange(kept, endpoint, method, head, body, provider, state)
-            except UpstreamError as error:
-                again = error.fault is Fault.CLOSED and (body is None or isinstance(body, bytes))
-                if not (again and self._may_resend(kept, at_least_once=at_least_once)):
-                    raise
-        state.sent = False
         timeouts = provider.timeouts
         until = self._loop.time() + timeouts.first_byte
-        made = await self._pool.connect(endpoint, timeouts, until)
-        return await self._exchange(made, endpoint, method, head, body, provider, state, until)
+        connection = self._pool.take(endpoint)
+        is_kept = connection is not None
+        while True:
+            if connection is None:
+                connection = await self._pool.connect(endpoint, timeouts, until)
+            state.sent = True
+            try:
+                connection.send(method, head, body or b"")
+                found = await connection.read_head(until, no_answer_within(timeouts.first_byte))
+                return Reply(found, connection, timeouts, self._pool, endpoint)
+            except BaseException as error:
+                connection.abort()
+                again = is_kept and (body is None or isinstance(body, bytes))
+                if not (again and self._may_resend(connection, error, at_least_once=at_least_once)):
+                    raise
+            state.sent, is_kept, connection = False, False, None
+            until = self._loop.time() + timeouts.first_byte
 
-    async def _exchange(
-        self, connection: UpstreamConnection, endpoint: Destination, method: str, head: bytes,
-        body: Body, provider: Provider, state: SendState, until: float | None = None,
-    ) -> Reply:  # fmt: skip
-        timeouts = provider.timeouts
-        state.sent = True
-        try:
-            connection.send(method, head, body or b"")
-            found = await connection.read_head(
-                until or self._loop.time() + timeouts.first_byte,
-                no_answer_within(timeouts.first_byte),
-            )
-            return Reply(found, connection, timeouts, lambda done: self._pool.put(endpoint, done))
-        except BaseException:
-            connection.abort()
-            raise
-
-    def _may_resend(self, connection: UpstreamConnection, *, at_least_once: bool) -> bool:
+    def _may_resend(
+        self, connection: UpstreamConnection, error: BaseException, *, at_least_once: bool
+    ) -> bool:
         """Return whether a request may be sent again after its kept connection was closed: without
         a byte of an answer, and soon enough that nothing can have been served."""
-        if connection.received:
+        is_closed = isinstance(error, UpstreamError) and error.fault is Fault.CLOSED
+        if connection.received or not is_closed:
             return False
         return at_least_once or self._loop.time() - connection.written_at <= REPLAY_SECONDS
 
