@@ -78,31 +78,28 @@ class IncomingBody:
         if self._error is not None:
             return False
         self._pieces.append(data)
+        if self._sink is not None:
+            return False  # `deliver` follows at once
         self.size += len(data)
-        if self._sink is None and self._waiter is not None:
+        if self._waiter is not None:
             self._wake()
         return self.size > HELD_BODY_BYTES
-
-    def give(self, data: bytes) -> bool:
-        """Give the next bytes to the sink of `pass_on` at once, else add them as `feed` does.
-        Return whether too many are unread."""
-        sink = self._sink
-        if sink is None or self._error is not None:
-            return self.feed(data)
-        try:
-            if sink(data):
-                return False
-        except Exception as error:  # noqa: BLE001 - `pass_on` raises it
-            self._error = error
-        self._sink = None
-        self._wake()
-        return False
 
     def deliver(self) -> None:
         """Give the sink of `pass_on` what has arrived. The connection calls this once for each
         read, so that pieces which came together are passed on together."""
-        if self._sink is not None and self._pieces:
-            self.give(self.take())
+        sink, pieces = self._sink, self._pieces
+        if sink is None or not pieces:
+            return
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        try:
+            if sink(data):
+                return
+        except Exception as error:  # noqa: BLE001 - `pass_on` raises it
+            self._error = error
+        self._sink = None
+        self._wake()
 
     def fill(self, data: bytes) -> None:
         """Set the whole body, of which nothing came before."""

@@ -1,7 +1,7 @@
 """The head of an answer, and the usual answer, which is read without a parser.
 
-The usual answer has its head in one piece, and its fields as nearly every server writes them. Its
-length frames the body, or whole chunks do. Whatever differs in the least is left to the parser.
+The usual answer has its head in one piece, and its fields as nearly every server writes them; its
+length frames the body. Whatever differs in the least is left to the parser.
 """
 
 from __future__ import annotations
@@ -22,14 +22,11 @@ _FOREIGN = bytes({*range(0x20), 0x7F} - {0x09, 0x0A, 0x0D})
 _UNUSUAL_BLANKS = (b" \r\n", b"\t\r\n", b":  ", b": \t")
 _WITHOUT_BODY = frozenset({204, 304})
 _MAX_LENGTH_DIGITS = 15
-_MAX_CHUNK_DIGITS = 8
 _MAX_LAYOUTS = 256
 _KEEPS = b"keep-alive"
-_READ = (
-    b"content-type", b"content-encoding", b"content-length", b"transfer-encoding", b"connection",
-)  # fmt: skip
+_READ = (b"content-type", b"content-encoding", b"content-length", b"connection")
 """Fields that are read. A usual answer has each once at most."""
-_FOR_THE_PARSER = frozenset({b"upgrade", b"proxy-connection"})
+_FOR_THE_PARSER = frozenset({b"transfer-encoding", b"upgrade", b"proxy-connection"})
 """Fields that a usual answer does not have."""
 _PARTED = methodcaller("partition", b": ")
 
@@ -68,8 +65,7 @@ class _Layout(Struct):
 
     content_type: int | None
     coding: int | None
-    length: int | None
-    transfer_coding: int | None
+    length: int
     connection: int | None
 
 
@@ -94,11 +90,13 @@ def _layout_of(names: tuple[bytes, ...]) -> _Layout | None:
     lower = [name.lower() for name in names]
     if not _FOR_THE_PARSER.isdisjoint(lower) or not all(map(_TOKEN.fullmatch, names)):
         return None
-    if any(lower.count(name) > 1 for name in _READ):
+    if b"content-length" not in lower or any(lower.count(name) > 1 for name in _READ):
         return None
-    found = _Layout(*[lower.index(name) if name in lower else None for name in _READ])
-    # Both frame the body, or neither does.
-    return None if (found.length is None) == (found.transfer_coding is None) else found
+    places = {name: at for at, name in enumerate(lower)}
+    return _Layout(
+        places.get(b"content-type"), places.get(b"content-encoding"), places[b"content-length"],
+        places.get(b"connection"),
+    )  # fmt: skip
 
 
 def head_of_fields(status: int, reason: str, fields: list[tuple[bytes, bytes]]) -> ResponseHead:
@@ -118,8 +116,7 @@ def head_of_fields(status: int, reason: str, fields: list[tuple[bytes, bytes]]) 
 
 
 def usual_head(data: bytes) -> ResponseHead | None:
-    """Return the head at the beginning of `data`, if it is that of a usual answer. If it has no
-    length, chunks frame the body."""
+    """Return the head at the beginning of `data`, if it is that of a usual answer."""
     end = data.find(_END)
     if not 0 < end <= MAX_HEAD_BYTES:
         return None
@@ -134,47 +131,15 @@ def usual_head(data: bytes) -> ResponseHead | None:
         return None
     if layout.connection is not None and values[layout.connection].lower() != _KEEPS:
         return None
-    length, transfer_coding = None, b""
-    if layout.length is not None:
-        digits = values[layout.length]
-        if not digits.isdigit() or len(digits) > _MAX_LENGTH_DIGITS:
-            return None
-        length = int(digits)
-    elif layout.transfer_coding is not None:
-        transfer_coding = values[layout.transfer_coding].lower()
-        if transfer_coding != b"chunked":
-            return None
+    digits = values[layout.length]
+    if not digits.isdigit() or len(digits) > _MAX_LENGTH_DIGITS:
+        return None
     return ResponseHead(
         status, reason, list(zip(names, values, strict=True)), raw,
         "" if layout.content_type is None else lower_text(values[layout.content_type]),
         "" if layout.coding is None else lower_text(values[layout.coding]),
-        length, transfer_coding,
+        int(digits),
     )  # fmt: skip
-
-
-def usual_chunks(data: bytes) -> tuple[bytes, bool] | None:
-    """Return the content of whole chunks, and whether the last of the body is among them; None
-    unless they are written as nearly every server does (RFC 9112 section 7.1)."""
-    pieces: list[bytes] = []
-    at, size = 0, -1
-    while at < len(data):
-        line_end = data.find(b"\r\n", at, at + _MAX_CHUNK_DIGITS + 2)
-        digits = data[at:line_end].lower()
-        try:
-            size = int(digits, 16)
-        except ValueError:
-            return None
-        begin = line_end + 2
-        end = begin + size
-        at = end + 2
-        if line_end < 0 or size < 0 or digits != b"%x" % size or data[end:at] != b"\r\n":
-            return None
-        if not size:
-            break
-        pieces.append(data[begin:end])
-    if at != len(data):
-        return None
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces), not size
 
 
 def _is_plain(raw: bytes, fields: int) -> bool:

@@ -24,12 +24,7 @@ from sidecar.http.wire.framing import (
     WireProtocol,
     chunk_of,
 )
-from sidecar.http.wire.response_head import (
-    ResponseHead,
-    head_of_fields,
-    usual_chunks,
-    usual_head,
-)
+from sidecar.http.wire.response_head import ResponseHead, head_of_fields, usual_head
 from sidecar.http.wire.tls import ResumingContext
 
 PIECE_BYTES = 1 << 18
@@ -65,7 +60,6 @@ class UpstreamConnection(WireProtocol, ParserEvents):
         self._is_asked = False
         self._parser: HttpResponseParser | None = None
         self._bytes_left = 0
-        self._in_chunks = False
         self._status_text = b""
         self._fields: list[tuple[bytes, bytes]] = []
         self._unframed_bytes = 0
@@ -188,12 +182,10 @@ class UpstreamConnection(WireProtocol, ParserEvents):
             return
         self.received = True
         if self._parser is None:
-            data = self._read_chunks(data) if self._in_chunks else self._read_usual(data)
+            data = self._read_usual(data)
             if not data:
                 return
             self._parser = HttpResponseParser(self)
-            if self._in_chunks and self._head is not None:
-                self._parser.feed_data(self._head.raw)
         self._unframed_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -214,15 +206,12 @@ class UpstreamConnection(WireProtocol, ParserEvents):
         """Read an answer of the usual form without a parser. Return the bytes that are left for the
         parser: all of any other answer, and what follows a usual one."""
         if self._head is None:
-            head = usual_head(data)
-            if head is None or self._method in _UNUSUAL_METHODS:
+            head = None if self._method in _UNUSUAL_METHODS else usual_head(data)
+            if head is None or head.length is None:
                 return data
             self._may_stay = True
             self._begin_answer(head)
             data = data[len(head.raw) :]
-            if head.length is None:
-                self._in_chunks = True
-                return self._read_chunks(data)
             self._bytes_left = head.length
             if len(data) == self._bytes_left:
                 self._bytes_left = 0
@@ -231,28 +220,14 @@ class UpstreamConnection(WireProtocol, ParserEvents):
                 return b""
         taken = data[: self._bytes_left]
         self._bytes_left -= len(taken)
-        if self._idle is not NEVER:
-            self.deadline = self.loop.time() + self._idle
-        if taken and self.body.give(taken):
+        if taken and self.body.feed(taken):
             self.pause_body()
         if not self._bytes_left and not self.body.is_complete:
             self._complete()
-        return data[len(taken) :]
-
-    def _read_chunks(self, data: bytes) -> bytes:
-        """Read whole chunks without a parser. Return what is left for it: all of any other form."""
-        found = usual_chunks(data)
-        if found is None:
-            return data
-        content, is_last = found
         if self._idle is not NEVER:
             self.deadline = self.loop.time() + self._idle
-        if content and self.body.give(content):
-            self.pause_body()
-        if is_last:
-            self._in_chunks = False
-            self._complete()
-        return b""
+            self.body.deliver()
+        return data[len(taken) :]
 
     def eof_received(self) -> None:
         """End a body that only this ends."""
@@ -284,11 +259,9 @@ class UpstreamConnection(WireProtocol, ParserEvents):
             self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Judge the head, unless it is an interim one, or was read before without the parser."""
+        """Judge the head, unless it is an interim one."""
         assert self._parser is not None  # noqa: S101 - it calls
         self._check_incomplete()
-        if self._head is not None:
-            return
         status = self._parser.get_status_code()
         fields, self._fields = self._fields, []
         text, self._status_text = self._status_text, b""
