@@ -24,7 +24,7 @@ class ResponseSink(Protocol):
     is_full: bool
     caller_lookup: Any
 
-    def send(self, *pieces: bytes) -> None:
+    def send(self, data: bytes, *more: bytes) -> None:
         """Write at once. Raises `ConnectionError` when the client is gone."""
 
     async def drained(self) -> None:
@@ -117,9 +117,10 @@ class RelayedResponse:
     def put(self, data: bytes) -> bool:
         """Send the next bytes of the body. Return False if the client reads slowly: await `drained`
         then. Raises `ConnectionError` when the client is gone."""
+        connection = self._connection
         if data:
-            self._connection.send(chunk_of(data) if self._chunked else data)
-        return not self._connection.is_full
+            connection.send(chunk_of(data) if self._chunked else data)
+        return not connection.is_full
 
     async def drained(self) -> None:
         """Wait until the client has read enough. Raises `ConnectionError` when it is gone."""

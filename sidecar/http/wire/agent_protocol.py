@@ -134,14 +134,14 @@ class AgentConnection(RequestReader):
         if self.task is None and self._arriving is None and self.transport is not None:
             self.transport.close()
 
-    def send(self, *pieces: bytes) -> None:
+    def send(self, data: bytes, *more: bytes) -> None:
         """Write at once. Raises `ConnectionError` when the client is gone."""
         if self.transport is None or self.transport.is_closing():
             raise ConnectionResetError("the client left")
-        if len(pieces) == 1:
-            self.transport.write(pieces[0])
+        if more:
+            self.transport.writelines((data, *more))
         else:
-            self.transport.writelines(pieces)
+            self.transport.write(data)
 
     # One request at a time.
 

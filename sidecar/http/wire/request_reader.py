@@ -64,7 +64,7 @@ class RequestReader(WireProtocol, ParserEvents):
         if data:
             self._parse(data)
 
-    def send(self, *pieces: bytes) -> None:
+    def send(self, data: bytes, *more: bytes) -> None:
         """Write to the client: its requests refer to the connection that they are answered on."""
         raise NotImplementedError
 
