@@ -55,7 +55,7 @@ from sidecar.records import AttemptUsage
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 from sidecar.routing.request_rewrite import Rewriter
-from sidecar.routing.upstream_key import Address
+from sidecar.routing.upstream_key import UpstreamAddress
 from sidecar.scheduling.cooldown import classify_connection_error
 
 log = logging.getLogger("sidecar.proxy.attempt")
@@ -258,7 +258,12 @@ class Attempts:
         return None if candidate.credential is None else self._vault.secret(candidate.credential)
 
     async def _send(
-        self, call: Call, candidate: Candidate, rewriter: Rewriter, to: Address, state: SendState
+        self,
+        call: Call,
+        candidate: Candidate,
+        rewriter: Rewriter,
+        to: UpstreamAddress,
+        state: SendState,
     ) -> Reply:
         provider = candidate.provider
         decodes = bool(call.encoding) and rewriter.decodes(candidate)

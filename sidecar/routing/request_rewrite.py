@@ -19,7 +19,7 @@ from sidecar.plugin_api.json.body import splice_model
 from sidecar.plugin_api.vendor import Prepared, Secret, UpstreamRequest
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
-from sidecar.routing.upstream_key import Address
+from sidecar.routing.upstream_key import UpstreamAddress
 
 
 class Rewriter:
@@ -123,7 +123,7 @@ class Rewriter:
 
     def address(
         self, candidate: Candidate, secret: Secret | None, local: Mapping[str, str]
-    ) -> Address:
+    ) -> UpstreamAddress:
         """Return where an attempt goes. The vendor's plugin is asked again only if the candidate's
         latest attempt asked for something else. Raises `UpstreamError`.
 
@@ -139,7 +139,7 @@ class Rewriter:
 
     def _new_address(
         self, candidate: Candidate, secret: Secret | None, local: Mapping[str, str]
-    ) -> Address:
+    ) -> UpstreamAddress:
         provider, login = candidate.provider, candidate.login
         base_url = candidate.serving.base(provider.base_url or local[provider.vendor.name])
         prepared = self._prepared(candidate, base_url, None if login is not None else secret)
@@ -148,7 +148,7 @@ class Rewriter:
             host = target_of(prepared.url).place
         except ValueError as error:
             raise cannot_be_written(error) from None
-        return Address(base_url, prepared.url, host, fields)
+        return UpstreamAddress(base_url, prepared.url, host, fields)
 
     def _prepared(self, candidate: Candidate, base_url: str, secret: Secret | None) -> Prepared:
         call, vendor = self._call, candidate.provider.vendor

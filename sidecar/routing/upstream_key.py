@@ -52,7 +52,7 @@ def _family(vendor: Vendor, model: str) -> str:
     return model[:MAX_FAMILY_CHARS]
 
 
-class Address(NamedTuple):
+class UpstreamAddress(NamedTuple):
     """Where the requests of a candidate go: the base URL, the URL, its host with the port, and the
     header fields that the file and the vendor's plugin set."""
 
@@ -69,4 +69,4 @@ class LatestAddress:
 
     def __init__(self) -> None:
         self.asked: tuple[object, ...] = ()
-        self.address = Address()
+        self.address = UpstreamAddress()
