@@ -7,7 +7,7 @@ follows.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 
@@ -25,10 +25,8 @@ from sidecar.http.client import (
     cannot_be_written,
     is_event_stream,
 )
-from sidecar.http.headers import Fields
-from sidecar.http.wire.agent_messages import RelayedResponse
 from sidecar.http.wire.framing import IncomingBody
-from sidecar.plugin_api.dialect import Dialect, Meter
+from sidecar.plugin_api.dialect import Dialect
 from sidecar.plugin_api.error_class import (
     Classification,
     ErrorClass,
@@ -39,7 +37,6 @@ from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.vendor import Secret, Vendor
 from sidecar.proxy.attempt_usage import AttemptUsageReader, attempt_record, cut_short
 from sidecar.proxy.in_flight import LiveCall
-from sidecar.proxy.relay import Relay
 from sidecar.proxy.stream import error_masking
 from sidecar.proxy.stream.error_masking import ErrorEventMask
 from sidecar.proxy.stream.filter import StreamFilter
@@ -63,6 +60,8 @@ log = logging.getLogger("sidecar.proxy.attempt")
 CLASSIFIED_BODY_BYTES = 64 * 1024
 """Bytes of an error response that are passed to the vendor's plugin."""
 _FINAL = frozenset({ErrorClass.OK, ErrorClass.CLIENT_ERROR})
+_VERDICTS = {each: each.value for each in ErrorClass}
+"""The words of attempts' records: reading `value` of an enumeration runs code."""
 _OF_THE_SECRET = frozenset(
     {ErrorClass.AUTH_FAILED, ErrorClass.QUOTA_EXHAUSTED, ErrorClass.RATE_LIMITED}
 )
@@ -124,18 +123,6 @@ class AttemptResult(Struct, frozen=True):
         """True when the client gets this response, success or error."""
         return self.classification.error_class in _FINAL
 
-    async def relay_through(self, relay: Relay, fields: Fields, meter: Meter) -> RelayedResponse:
-        """Relay the response. Raises `ProxyError` if it breaks off before the client got a byte."""
-        assert self.reply is not None  # noqa: S101 - only a response is relayed
-        try:
-            return await relay.run(
-                self.reply, fields, meter, self.stream_filter, self.masking, self.transforms
-            )
-        except UpstreamError as error:
-            timed_out = error.fault is Fault.TIMEOUT
-            kind = ErrorKind.UPSTREAM_TIMEOUT if timed_out else ErrorKind.UPSTREAM_INVALID
-            raise ProxyError(kind, f"{self.candidate.provider.name}: {error}") from error
-
     def close(self) -> None:
         """Release the connection."""
         if self.reply is not None:
@@ -171,8 +158,11 @@ class Attempts:
     ) -> AttemptResult:
         """Send the call to one candidate; send it again if the vendor rejected the secret and the
         secret was replaced meanwhile. The calling code must close the result."""
+        live.provider, live.credential = candidate.provider.name, candidate.credential_name
+        live.model_served, live.transform = candidate.model, ""
         secret = self._secret(candidate)
-        attempted = await self._try(call, candidate, secret, rewriter, live)
+        made = self._transformed if candidate.steps else self._sent
+        attempted = await made(call, candidate, secret, rewriter, live)
         if attempted.classification.error_class not in _OF_THE_SECRET:
             return attempted
         if attempted.error_class is ErrorClass.AUTH_FAILED and candidate.credential is not None:
@@ -182,16 +172,8 @@ class Attempts:
             return attempted
         if rewriter.consumed:
             return structs.replace(attempted, outdated=True)
-        return await self._try(call, candidate, replacement, rewriter, live)
-
-    def _try(
-        self, call: Call, candidate: Candidate, secret: Secret | None, rewriter: Rewriter,
-        live: LiveCall,
-    ) -> Awaitable[AttemptResult]:  # fmt: skip
-        live.provider, live.credential = candidate.provider.name, candidate.credential_name
-        live.model_served, live.transform = candidate.model, ""
-        made = self._transformed if candidate.steps else self._sent
-        return made(call, candidate, secret, rewriter, live)
+        live.transform = ""
+        return await made(call, candidate, replacement, rewriter, live)
 
     async def _transformed(
         self, call: Call, candidate: Candidate, secret: Secret | None, rewriter: Rewriter,
@@ -220,31 +202,31 @@ class Attempts:
         try:
             to = rewriter.address(candidate, secret, self._local)
             base_url = to.base_url
-            reply = await self._send(call, candidate, rewriter, to, state)
+            lines, body = _lines(call, candidate, rewriter, to), rewriter.body(candidate)
+            if isinstance(body, IncomingBody) and body.length is not None:
+                # A body that is streamed keeps the client's framing.
+                lines += b"Content-Length: %d\r\n" % body.length
+            reply = await self._upstream.send(
+                candidate.provider, call.method, to.url, lines, body, state,
+                at_least_once=call.may_repeat(candidate.route),
+            )  # fmt: skip
             error_masking.mask_head(reply, secret)
             if reply.status < HTTPStatus.MULTIPLE_CHOICES and not call.facts.streaming:
                 attempted = AttemptResult(candidate, TAKEN, base_url, reply)
             else:
                 attempted = await self._judged(call, candidate, base_url, reply, live)
         except UpstreamError as error:
-            used, since = self._attempt_usage, live.started
-            spent = used.unknown_usage(call, candidate, since) if error.sent else None
-            if reply is not None:
-                spent = used.usage_of_cancelled(call, candidate, reply, error, since, sent=True)
-            lost = reply is None and error.sent and not call.may_repeat(candidate.route)
-            attempted = _failed(candidate, base_url, error, spent, lost=lost)
+            if reply is None and rewriter.broken:
+                why = malformed()
+                self._note_cut(call, candidate, reply, why, live, began, state)
+                raise why from None
+            attempted = self._broken_off(call, candidate, base_url, reply, error, live)
         except BaseException as error:
-            seconds = self._clock() - began
-            spent = self._attempt_usage.usage_of_cancelled(
-                call, candidate, reply, error, live.started, sent=state.sent
-            )
-            how = cut_short(live, error)
-            live.note(attempt_record(candidate, reply, *how, seconds, spent))
+            self._note_cut(call, candidate, reply, error, live, began, state)
             raise
-        seconds = self._clock() - began
-        judgement = attempted.classification
-        verdict = "failed" if attempted.error else judgement.error_class.value
-        said = verdict, judgement.reason, seconds, attempted.spent
+        seconds, judged = self._clock() - began, attempted.classification
+        verdict = "failed" if attempted.error else _VERDICTS[judged.error_class]
+        said = verdict, judged.reason, seconds, attempted.spent
         live.note(attempt_record(candidate, attempted.reply, *said))
         if reply is None or not (call.facts.streaming or is_event_stream(reply)):
             return attempted
@@ -252,40 +234,33 @@ class Attempts:
         masking = ErrorEventMask.of(call, reply)
         return structs.replace(attempted, stream_filter=hiding, masking=masking)
 
+    def _broken_off(
+        self, call: Call, candidate: Candidate, base_url: str, reply: Reply | None,
+        error: UpstreamError, live: LiveCall,
+    ) -> AttemptResult:  # fmt: skip
+        """Return the result of an attempt without a response, or whose response broke off early."""
+        used, since = self._attempt_usage, live.started
+        spent = used.unknown_usage(call, candidate, since) if error.sent else None
+        if reply is not None:
+            spent = used.usage_of_cancelled(call, candidate, reply, error, since, sent=True)
+        lost = reply is None and error.sent and not call.may_repeat(candidate.route)
+        return _failed(candidate, base_url, error, spent, lost=lost)
+
+    def _note_cut(
+        self, call: Call, candidate: Candidate, reply: Reply | None, error: BaseException,
+        live: LiveCall, began: float, state: SendState,
+    ) -> None:  # fmt: skip
+        """Record an attempt that Sidecar or the client ended."""
+        seconds = self._clock() - began
+        spent = self._attempt_usage.usage_of_cancelled(
+            call, candidate, reply, error, live.started, sent=state.sent
+        )
+        live.note(attempt_record(candidate, reply, *cut_short(live, error), seconds, spent))
+
     def _secret(self, candidate: Candidate) -> Secret | None:
         if candidate.login is not None:
             return candidate.login.secret
         return None if candidate.credential is None else self._vault.secret(candidate.credential)
-
-    async def _send(
-        self,
-        call: Call,
-        candidate: Candidate,
-        rewriter: Rewriter,
-        to: UpstreamAddress,
-        state: SendState,
-    ) -> Reply:
-        provider = candidate.provider
-        decodes = bool(call.encoding) and rewriter.decodes(candidate)
-        try:
-            lines = call.headers.lines(
-                to.fields, remove=provider.remove_headers, decoded=decodes, host=to.host
-            )
-        except ValueError as error:
-            raise cannot_be_written(error) from None
-        body = rewriter.body(candidate)
-        if isinstance(body, IncomingBody) and body.length is not None:
-            # A body that is streamed keeps the client's framing.
-            lines += b"Content-Length: %d\r\n" % body.length
-        try:
-            return await self._upstream.send(
-                provider, call.method, to.url, lines, body, state,
-                at_least_once=call.may_repeat(candidate.route),
-            )  # fmt: skip
-        except UpstreamError:
-            if rewriter.broken:
-                raise malformed() from None
-            raise
 
     async def _begun_badly(
         self, call: Call, candidate: Candidate, base_url: str, reply: Reply,
@@ -346,6 +321,16 @@ class Attempts:
             classification = structs.replace(classification, error_class=ErrorClass.CLIENT_ERROR)
         spent = self._attempt_usage.usage_from_response(call, candidate, reply, body, live.started)
         return AttemptResult(candidate, classification, base_url, reply, body, spent=spent)
+
+
+def _lines(call: Call, candidate: Candidate, rewriter: Rewriter, to: UpstreamAddress) -> bytes:
+    """Return the header fields of a request. Raises `UpstreamError`."""
+    decodes = bool(call.encoding) and rewriter.decodes(candidate)
+    remove = candidate.provider.remove_headers
+    try:
+        return call.headers.lines(to.fields, remove=remove, decoded=decodes, host=to.host)
+    except ValueError as error:
+        raise cannot_be_written(error) from None
 
 
 def _to_client(attempted: AttemptResult, outgoing: Outgoing) -> AttemptResult:

@@ -12,9 +12,10 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from sidecar.errors import ErrorKind, LocalReply, ProxyError
+from sidecar.errors import ErrorKind, Fault, LocalReply, ProxyError, UpstreamError
 from sidecar.http import responses
 from sidecar.http.body_memory import SETTING, HeldBody
+from sidecar.http.client import Reply
 from sidecar.http.request_guard import RequestGuard
 from sidecar.http.wire.agent_messages import AgentRequest
 from sidecar.http.wire.agent_protocol import AgentResponse
@@ -186,11 +187,8 @@ class Proxy:
     ) -> AgentResponse:
         """Send the response of the last attempt to the client, and meter its usage."""
         relay, live, reply = passage.relay, passage.live, attempted.reply
-        if attempted.answer is not None and relay.started:
-            no_stream = f"{live.transform} answers a call for a stream with JSON"
-            return await fail(relay, call, LocalReply(ErrorKind.INTERNAL, no_stream), live)
         if attempted.answer is not None:
-            return self._answer(passage, call, attempted.answer)
+            return await self._pass_on_local(passage, call, attempted.answer)
         assert reply is not None  # noqa: S101 - dispatch promises it
         live.status = reply.status
         if relay.started and (why := cannot_follow(attempted, live)):
@@ -198,18 +196,20 @@ class Proxy:
             return await fail(relay, call, why, live)
         fields = proxy_responses.relayed_headers(passage.request, call, attempted, live)
         if attempted.body is not None:
-            live.outcome, live.reason = proxy_responses.attribute_error(attempted)
-            live.status, fields, body = proxy_responses.in_shape(
-                call, attempted, fields, live.call_id
-            )
-            length = None if body else reply.length
-            reason = reply.reason if live.status == reply.status else ""
-            return await relay.send(live.status, reason, fields, body, length)
+            return await _pass_on_error(passage, call, attempted, reply, fields)
         self._services.ledger.used(call.key.name, live.program)
         passage.candidate = attempted.candidate
         passage.sent = attempted.sent
         meter = passage.meter = live.meter = ResponseMeter(attempted.sent or call, reply)
-        response = await attempted.relay_through(relay, fields, meter)
+        try:
+            response = await relay.run(
+                reply, fields, meter, attempted.stream_filter, attempted.masking,
+                attempted.transforms,
+            )  # fmt: skip
+        except UpstreamError as error:  # before the client got a byte
+            timed_out = error.fault is Fault.TIMEOUT
+            kind = ErrorKind.UPSTREAM_TIMEOUT if timed_out else ErrorKind.UPSTREAM_INVALID
+            raise ProxyError(kind, f"{live.provider}: {error}") from error
         live.status = response.status
         if relay.end is RelayEnd.TRUNCATED:
             live.outcome, live.reason = Outcome.CUT, relay.fault
@@ -217,6 +217,14 @@ class Proxy:
             return await relay.truncate(call.dialect, call.endpoint, meter, why, live.call_id)
         live.outcome = Outcome.OK
         return response
+
+    async def _pass_on_local(self, passage: Passage, call: Call, answer: bytes) -> AgentResponse:
+        """Send the answer that a transform has given."""
+        if passage.relay.started:
+            no_stream = f"{passage.live.transform} answers a call for a stream with JSON"
+            why = LocalReply(ErrorKind.INTERNAL, no_stream)
+            return await fail(passage.relay, call, why, passage.live)
+        return self._answer(passage, call, answer)
 
     async def _refuse(self, passage: Passage, why: LocalReply) -> AgentResponse:
         """Send a local reply in the dialect's shape.
@@ -307,3 +315,16 @@ class Proxy:
                 passage.lease, passage.call, live.usage, record.cost, complete=whole
             )
         return None
+
+
+async def _pass_on_error(
+    passage: Passage, call: Call, attempted: AttemptResult, reply: Reply,
+    fields: list[tuple[bytes, bytes]],
+) -> AgentResponse:  # fmt: skip
+    """Send the client an error response, whose whole body is known."""
+    live = passage.live
+    live.outcome, live.reason = proxy_responses.attribute_error(attempted)
+    live.status, fields, body = proxy_responses.in_shape(call, attempted, fields, live.call_id)
+    length = None if body else reply.length
+    reason = reply.reason if live.status == reply.status else ""
+    return await passage.relay.send(live.status, reason, fields, body, length)
