@@ -290,9 +290,10 @@ async def test_client_with_a_deadline_is_answered_in_half_of_it_also_in_a_stream
     async with occupied(tmp_path, vendor) as room:
         options: Any = {"base_url": room.proxy.url, "timeout": 2000}
         client = genai.Client(api_key=room.proxy.keys["gemini"], http_options=options)
-        parts = await client.aio.models.generate_content_stream(model="g", contents="x")
-        with pytest.raises(genai_errors.ClientError, match="leaves for waiting"):
-            await anext(aiter(parts))
+        async with client.aio as inner:
+            parts = await inner.models.generate_content_stream(model="g", contents="x")
+            with pytest.raises(genai_errors.ClientError, match="leaves for waiting"):
+                await anext(aiter(parts))
         assert len(vendor.requests) == 1
 
 
@@ -359,8 +360,9 @@ async def messages(proxy: Sidecar) -> list[object]:
 async def generate(proxy: Sidecar) -> list[object]:
     """Without a timeout: its own is one of the whole answer, and nothing would keep it."""
     client = genai.Client(api_key=proxy.keys["gemini"], http_options={"base_url": proxy.url})
-    parts = await client.aio.models.generate_content_stream(model="g", contents="x")
-    return [part.text async for part in parts]
+    async with client.aio as inner:
+        parts = await inner.models.generate_content_stream(model="g", contents="x")
+        return [part.text async for part in parts]
 
 
 async def generate_blocking(proxy: Sidecar) -> list[object]:

@@ -107,11 +107,11 @@ async def responses_read(proxy: Sidecar, retries: int = 0) -> str:
 async def gemini_reads(proxy: Sidecar, retries: int = 0) -> str:
     again = types.HttpRetryOptions(attempts=1 + retries, initial_delay=0.3, jitter=0)
     options = types.HttpOptions(base_url=proxy.url, retry_options=again)
-    client = genai.Client(api_key=proxy.keys["gemini"], http_options=options)
 
     def work() -> str:
-        parts = client.models.generate_content_stream(model="g", contents="?")
-        return "".join(each.text or "" for each in parts)
+        with genai.Client(api_key=proxy.keys["gemini"], http_options=options) as client:
+            parts = client.models.generate_content_stream(model="g", contents="?")
+            return "".join(each.text or "" for each in parts)
 
     return await asyncio.to_thread(work)
 
