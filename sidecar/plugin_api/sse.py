@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -20,6 +21,7 @@ from sidecar.records import Usage
 _LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
 END = re.compile(_LINE_END + _LINE_END)  # with {2}, a search does not skip what is no line end
 LINE = re.compile(rb"\r\n|\n|\r")
+_DATA = b"data: "
 _PINGS = frozenset({b"ping", b"keepalive", b"keep-alive", b"heartbeat"})
 _PING = re.compile(rb'\{\s*"type"\s*:\s*"(?:ping|keepalive|keep-alive|heartbeat)"')
 
@@ -135,6 +137,9 @@ class SseMeter(BaseMeter):
     """Byte strings; only events that contain at least one are parsed."""
     repeated: bytes = b""
     """What an event contains if every event repeats the figures; only the latest one is parsed."""
+    ordinary: msgspec.json.Decoder[Any] | None = None
+    """Decodes only data that cannot matter: faster than a search for `wanted` where most events are
+    of that form, and have no other line."""
     expects_end = True
     _latest = b""
     _given_up = False
@@ -175,10 +180,10 @@ class SseMeter(BaseMeter):
             data = self._beginning(data)
         if self._large is not None:
             data = self._feed_large(self._large, data)
-        if not self._tail and data.endswith((b"\n\n", b"\r\n\r\n")):
+        if self._tail or not data.endswith((b"\n\n", b"\r\n\r\n")):
+            self._collect(data)
+        elif self.ordinary is None or not _is_of(self.ordinary, data):
             self._events(data)
-            return
-        self._collect(data)
 
     def usage(self) -> Usage | None:
         """Return the usage so far, also of a last event without its blank line."""
@@ -306,6 +311,17 @@ class SseMeter(BaseMeter):
         self._given_up = self.unread = True
         self.expects_end = False
         self._tail.clear()
+
+
+def _is_of(form: msgspec.json.Decoder[Any], data: bytes) -> bool:
+    """Return whether `data` is one event of this form, in one line."""
+    if not data.startswith(_DATA):
+        return False
+    try:
+        form.decode(data[len(_DATA) :])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
+        return False
+    return True
 
 
 class _LargeEvent:

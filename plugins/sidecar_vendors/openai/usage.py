@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import isfinite
+from typing import Literal
 
 import msgspec
 from msgspec import Raw, Struct, structs
@@ -236,6 +237,30 @@ class _Images(Struct):
     data: list[Raw]
 
 
+class _ToolCall(Struct, gc=False):
+    index: Literal[0] = 0
+
+
+class _Delta(Struct, gc=False):
+    tool_calls: tuple[_ToolCall, ...] | None = None
+
+
+class _Choice(Struct, gc=False):
+    index: Literal[0] = 0
+    delta: _Delta | None = None
+    finish_reason: None = None
+    usage: None = None
+
+
+class _Chunk(Struct, gc=False):
+    """A chunk without usage, end or error, as most are."""
+
+    choices: tuple[_Choice, ...] = ()
+    usage: None = None
+    error: Literal[""] = ""  # a chunk with null is parsed
+    x_groq: None = None
+
+
 class ChatMeter(SseMeter):
     """A meter of a chat or completions stream, which ends with `[DONE]` or a finish reason."""
 
@@ -245,6 +270,7 @@ class ChatMeter(SseMeter):
         b'"usage":{', b'"usage": {', b"[DONE]", b'"finish_reason":"', b'"finish_reason": "',
         b'"error"', b'"index":1', b'"index": 1',
     )  # fmt: skip
+    ordinary = msgspec.json.Decoder(_Chunk)
 
     def __init__(self) -> None:
         super().__init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 
 import pytest
@@ -83,6 +84,44 @@ def test_meter_is_at_a_boundary_only_between_two_events(end: bytes) -> None:
     assert not meter.at_boundary
     meter.feed(b" and half" + end)
     assert meter.at_boundary
+
+
+OPTIONAL = {"usage": CHAT_USAGE, "error": {"code": "x"}, "x_groq": {"usage": CHAT_USAGE}}
+CHOICES = st.fixed_dictionaries(
+    {"index": st.integers(0, 1), "finish_reason": st.sampled_from([None, None, "stop", ""])},
+    optional={
+        "delta": st.sampled_from([
+            None, {}, {"content": " a"}, {"tool_calls": [{"index": 0}, {"index": 1}]},
+            {"tool_calls": None}, {"tool_calls": [{"index": 0, "id": "call_1"}]},
+        ]),
+        "usage": st.sampled_from([None, CHAT_USAGE]),
+    },
+)  # fmt: skip
+CHUNKS = st.fixed_dictionaries(
+    {"model": st.sampled_from(["m-1", "m-2"])},
+    optional={
+        "choices": st.none() | st.lists(CHOICES, max_size=2),
+        **{name: st.sampled_from([None, value]) for name, value in OPTIONAL.items()},
+    },
+)
+
+
+@given(st.lists(st.tuples(CHUNKS, st.sampled_from([(",", ":"), (", ", ": ")])), max_size=6))
+def test_chat_meter_passes_over_no_chunk_that_matters(
+    chunks: list[tuple[dict[str, object], tuple[str, str]]],
+) -> None:
+    endpoint = Endpoint("chat", ModelAt.BODY, counts=True)
+    quick, plain = (
+        REGISTRY.dialects["openai"].meter(endpoint, "text/event-stream") for _ in range(2)
+    )
+    assert isinstance(plain, SseMeter)
+    assert plain.ordinary is not None
+    plain.ordinary = None
+    for value, separators in chunks:
+        event = b"data: %b\n\n" % json.dumps(value, separators=separators).encode()
+        quick.feed(event)
+        plain.feed(event)
+    assert vars(plain) == vars(quick) | {"ordinary": None}
 
 
 class Failing(SseMeter):
