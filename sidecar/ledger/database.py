@@ -10,7 +10,7 @@ import logging
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import date, tzinfo
 from itertools import groupby
@@ -291,10 +291,24 @@ def _write_steps(
     for kind, group in groupby(steps, type):
         if kind is CallRecord:
             calls = [call_row(step, zone) for step in group if isinstance(step, CallRecord)]
-            _write_rows(connection, model.INSERT_CALL, calls)
+            _write_calls(connection, calls)
         else:
             for step in group:
                 _write_step(connection, step, zone, before)
+
+
+def _write_calls(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    """Write rows of finished calls. An empty value that all of them have stands in the statement,
+    which is faster than to bind it in each."""
+    columns = list(zip(*rows, strict=True))
+    literals = tuple([
+        model.EMPTY_VALUES[column[0]]
+        if column[0] in model.EMPTY_VALUES and column.count(column[0]) == len(rows)
+        else "?"
+        for column in columns
+    ])  # fmt: skip
+    bound = [column for column, literal in zip(columns, literals, strict=True) if literal == "?"]
+    _write_rows(connection, model.insert_calls(literals), list(zip(*bound, strict=True)))
 
 
 def _write_rows(connection: sqlite3.Connection, statement: str, rows: Sequence[Row]) -> None:
@@ -330,18 +344,32 @@ def _last_call(connection: sqlite3.Connection) -> int:
 def _roll_up(connection: sqlite3.Connection, before: int) -> list[NewProgram]:
     """Add the calls whose rows follow the row `before` to the daily sums. Returns the new
     programs."""
-    connection.execute(rollups.ADD_CALLS, (before,))
+    sums = connection.execute(rollups.SELECT_SUMS, (before,)).fetchall()
+    connection.executemany(rollups.ADD_SUMS, [row[:-2] for row in sums])
     connection.execute(rollups.ADD_PARTS, (before,))
-    used = connection.execute(rollups.SELECT_USED_PROGRAMS, (before,)).fetchall()
+    used: dict[tuple[str, str], tuple[float, float]] = {}
+    for _, key, _, _, _, program, *_, first, last in sums:
+        if key and program:
+            begun, ended = used.get((key, program), (first, last))
+            used[key, program] = min(begun, first), max(ended, last)
+    return _note_programs(connection, used)
+
+
+def _note_programs(
+    connection: sqlite3.Connection, used: Mapping[tuple[str, str], tuple[float, float]]
+) -> list[NewProgram]:
+    """Record the programs that used keys, with their first and last times. Returns the new ones of
+    keys that others had used."""
     known: dict[str, list[str]] = {}
     found = []
-    for key, program in [(key, program) for key, program, *_, is_known in used if not is_known]:
+    for key, program in sorted(used, key=lambda each: (used[each][0], each)):
         if key not in known:
             known[key] = [name for (name,) in connection.execute(rollups.SELECT_PROGRAMS, (key,))]
-        if known[key]:
-            found.append(NewProgram(key, program, tuple(known[key])))
-        known[key].append(program)
-    connection.executemany(rollups.ADD_PROGRAM, [row[:4] for row in used])
+        if program not in known[key]:
+            if known[key]:
+                found.append(NewProgram(key, program, tuple(known[key])))
+            known[key].append(program)
+    connection.executemany(rollups.ADD_PROGRAM, [(*pair, *times) for pair, times in used.items()])
     return found
 
 

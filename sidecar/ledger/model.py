@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
+from functools import lru_cache
 
 import msgspec
 from msgspec import Struct
@@ -26,6 +27,8 @@ INSERT_CALL = f"INSERT OR IGNORE INTO calls VALUES ({_ROW})"  # noqa: S608 - "?"
 """A call that has a row already keeps it: nothing is counted twice."""
 INSERT_UNDER_WAY = f"INSERT OR REPLACE INTO under_way VALUES ({_ROW})"  # noqa: S608 - "?" alone
 """The trigger `call_ended` deletes the row when that of the finished call is written."""
+EMPTY_VALUES = {None: "NULL", "": "''", "[]": "'[]'", "{}": "'{}'"}
+"""The values that a third of the columns of most calls have, as SQL."""
 SELECT_CALLS = "SELECT * FROM calls"
 SELECT_UNDER_WAY = "SELECT * FROM under_way"
 DELETE_UNDER_WAY = "DELETE FROM under_way"
@@ -235,6 +238,12 @@ class NewProgram:
 
 SqlValue = str | int | float | bytes | None
 MAX_SQL_INTEGER = (1 << 63) - 1
+
+
+@lru_cache(maxsize=64)
+def insert_calls(values: tuple[str, ...]) -> str:
+    """Return `INSERT_CALL` for rows with these values, each a "?" or one of `EMPTY_VALUES`."""
+    return INSERT_CALL.replace(_ROW, ", ".join(values))
 
 
 def sql_value(value: SqlValue) -> SqlValue:

@@ -49,15 +49,20 @@ ALL_FIGURES = f"""
     UNION ALL SELECT number, started, session, {_KEYS}, {_OF_PARTS} FROM part_figures)
 """  # noqa: S608 - constants
 """The figures of every call, with its parts under their own models."""
-ADD_CALLS, ADD_PARTS = (
-    f"""
-    INSERT INTO days ({_COLUMNS}) SELECT {_KEYS}, {sums} FROM {figures}
+SELECT_SUMS = f"""
+    SELECT {_KEYS}, {_SUMS}, min(started), max(started) FROM call_figures
+    WHERE number > ? GROUP BY {_KEYS}
+"""  # noqa: S608 - constants
+"""The sums of the calls written since `LAST_CALL` was read, as `ADD_SUMS` takes them, and the first
+and the last time of each."""
+_MARKS = ", ".join("?" * len(DIMENSIONS + COUNTS + FIGURES))
+ADD_SUMS = f"INSERT INTO days ({_COLUMNS}) VALUES ({_MARKS}) {_ON_CONFLICT}"  # noqa: S608 - constants
+ADD_PARTS = f"""
+    INSERT INTO days ({_COLUMNS}) SELECT {_KEYS}, {_SUMS_OF_PARTS} FROM part_figures
     WHERE number > ? GROUP BY {_KEYS} {_ON_CONFLICT}
-    """  # noqa: S608 - constants
-    for figures, sums in (("call_figures", _SUMS), ("part_figures", _SUMS_OF_PARTS))
-)
-"""Add the calls written since `LAST_CALL` was read to the daily sums, then their parts, which few
-calls have."""
+"""  # noqa: S608 - constants
+"""Add the parts of the calls written since `LAST_CALL` was read to the daily sums; few calls have
+any."""
 _TAKEN = ", ".join(f"-sum({name})" for name in COUNTS + FIGURES)
 SUBTRACT_CALL, ADD_CALL = (
     f"""
@@ -67,15 +72,6 @@ SUBTRACT_CALL, ADD_CALL = (
     for sums in (_TAKEN, _SUMS)
 )
 """Subtract a call from the daily sums, and add it again, by the number of its row."""
-SELECT_USED_PROGRAMS = """
-    SELECT key, program, min(started), max(started),
-        (key, program) IN (SELECT key, program FROM programs)
-    FROM call_figures WHERE number > ? AND key <> '' AND program <> ''
-    GROUP BY +key, program ORDER BY min(started)
-"""
-"""The programs of the calls written since `LAST_CALL` was read, with the first and the last time,
-and whether they are in the table `programs`. The `+` keeps SQLite from walking an index of all
-calls by their key."""
 SELECT_PROGRAMS = "SELECT program FROM programs WHERE key = ? ORDER BY last_seen DESC"
 ADD_PROGRAM = f"INSERT INTO programs VALUES (?, ?, ?, ?) {_MEET}"  # noqa: S608 - constants
 SET_TIMEZONE = "INSERT OR REPLACE INTO settings (name, value) VALUES ('timezone', ?)"

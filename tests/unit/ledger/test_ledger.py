@@ -450,3 +450,32 @@ async def test_claim_survives_a_restart_and_follows_its_key(tmp_path: Path, wall
         owner = ledger.owner("response", "r")
         assert owner is not None
         assert owner.claim == replace(CLAIM, key="daily")
+
+
+EMPTY = call(session=None, usage=None, cost=None, caller=None, reason="", waits=(), attempts=())
+
+
+async def test_rows_written_together_are_those_written_alone(tmp_path: Path, wall: Wall) -> None:
+    calls = [
+        replace(each, call_id=f"call_{number}", started=wall.now + number)
+        for number, each in enumerate((EMPTY, CALL, EMPTY, EMPTY))
+    ]
+    for name, size in (("alone", 1), ("together", len(calls))):
+        async with Ledger(tmp_path / name, wall=wall) as ledger:
+            for first in range(0, len(calls), size):
+                for each in calls[first : first + size]:
+                    ledger.finished(each)
+                assert await ledger.flush()
+    alone, together = rows(tmp_path / "alone"), rows(tmp_path / "together")
+    assert together == alone
+    assert [row["session"] for row in alone] == [None, "s-1", None, None]
+
+
+async def test_program_is_kept_with_its_first_and_last_use(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        for number, model in enumerate(("m-2", "m-1", "m-1", "m-2")):
+            ledger.finished(
+                call(call_id=f"call_{number}", started=wall.now + number, model_asked=model)
+            )
+    (row,) = rows(tmp_path, "SELECT key, program, first_seen, last_seen FROM programs")
+    assert tuple(row.values()) == ("nightly", "codex", wall.now, wall.now + 3)
