@@ -174,14 +174,14 @@ class Metrics:
         if usage is not None:
             tokens = series.tokens
             for kind, count in disjoint(usage):
-                sample = tokens.get(kind)
-                if sample is None:
-                    sample = tokens[kind] = self._tokens.at(*series.labels, kind)
-                sample.value += count
+                if kind not in tokens:
+                    tokens[kind] = self._tokens.at(*series.labels, kind)
+                tokens[kind].value += count
         if cost is not None:
-            if series.cost is None:
-                series.cost = self._cost.at(*series.labels)
-            series.cost.value += cost.charged / NANODOLLARS
+            total = series.cost
+            if total is None:
+                total = series.cost = self._cost.at(*series.labels)
+            total.value += cost.charged / NANODOLLARS
 
     def _count_parts(self, series: _CallSeries, usage: Usage, cost: Cost | None) -> None:
         """Count usage of several models."""

@@ -126,6 +126,12 @@ def _units(
     read_in: Mapping[str, object], read_out: Mapping[str, object]
 ) -> tuple[tuple[str, int], ...]:
     """Return the tokens at other prices, by the details."""
+    if not (
+        read_in.get("audio_tokens") or read_in.get("image_tokens")
+        or read_in.get("cached_tokens_details")
+        or read_out.get("audio_tokens") or read_out.get("image_tokens")
+    ):  # fmt: skip
+        return ()  # as in most calls
     found: list[tuple[str, int]] = []
     for place, fields in (
         (read_in, _INPUT_UNITS),
