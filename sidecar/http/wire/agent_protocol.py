@@ -154,52 +154,54 @@ class AgentConnection(RequestReader):
 
     async def _serve(self, request: AgentRequest | None) -> None:
         """Answer one request; None stands for what is none."""
-        self._current = request
+        self._current, server, stays = request, self._server, False
         try:
             if request is None:
-                stays = await self._answer_nonsense()
+                await self._answer_nonsense()
             else:
-                stays = await self._answer(request)
+                if server.closing:
+                    request.keep_alive = False
+                is_served = request.head.version in _VERSIONS
+                handle = server.handler if is_served else self._refuse_version
+                response = await handle(request)
+                if isinstance(response, LocalResponse):
+                    response = await response.send(request)
+                stays = response.is_complete and request.keep_alive and request.content.is_complete
         except ConnectionError:
             self.abort()  # the client left
             return
+        except Exception as error:
+            log.exception("a request could not be handled: %s", type(error).__name__)
+            await self._answer_failure(request)
         finally:
             self.task = self._current = None
-        if not stays or (self._server.closing and not self._queue):
+        if not stays or (server.closing and not self._queue):
             self._close(request)
             return
-        self._server.sweep.set(self, self.loop.time() + KEEP_ALIVE_SECONDS)
+        server.sweep.set(self, self.loop.time() + KEEP_ALIVE_SECONDS)
         if self._queue or self._in_head or self._is_reading_paused:
             self._next()
             self._adjust_reading()
 
-    async def _answer_nonsense(self) -> bool:
+    async def _answer_nonsense(self) -> None:
         body = IncomingBody(self._adjust_reading)
         broken = AgentRequest(self, "", "", RequestHead("1.1", []), body, keep_alive=False)
         await self._server.refuse(ErrorKind.BAD_REQUEST).send(broken)
-        return False
 
-    async def _answer(self, request: AgentRequest) -> bool:
-        """Answer one request. Return whether another may follow."""
-        if self._server.closing:
-            request.keep_alive = False
+    async def _refuse_version(self, request: AgentRequest) -> AgentResponse:
+        request.keep_alive = False
+        return self._server.refuse(None)
+
+    async def _answer_failure(self, request: AgentRequest | None) -> None:
+        """Answer a request that could not be handled; cut the connection if that is too late."""
+        if request is None or request.response is not None:
+            self.abort()
+            return
+        request.keep_alive = False
         try:
-            if request.head.version in _VERSIONS:
-                response = await self._server.handler(request)
-            else:
-                request.keep_alive = False
-                response = self._server.refuse(None)
-            if isinstance(response, LocalResponse):
-                response = await response.send(request)
+            await self._server.refuse(ErrorKind.INTERNAL).send(request)
         except ConnectionError:
-            raise
-        except Exception as error:
-            log.exception("a request could not be handled: %s", type(error).__name__)
-            if request.response is not None:
-                raise ConnectionAbortedError("an answer was begun already") from None
-            request.keep_alive = False
-            response = await self._server.refuse(ErrorKind.INTERNAL).send(request)
-        return response.is_complete and request.keep_alive and request.content.is_complete
+            self.abort()  # the client left
 
     def _close(self, request: AgentRequest | None) -> None:
         """Close once the client has what was written: read on for a while if it may still send."""

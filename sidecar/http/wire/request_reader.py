@@ -124,13 +124,16 @@ class RequestReader(WireProtocol, ParserEvents):
 
     # What arrives.
 
-    def _begin(self, method: str, target: str, length: int | None, *, keep_alive: bool) -> None:
-        """Queue a request whose head has arrived."""
+    def _begin(
+        self, method: str, target: str, length: int | None, *, keep_alive: bool
+    ) -> AgentRequest:
+        """Queue a request whose head has arrived, and return it."""
         self._unframed_bytes = 0
         body = IncomingBody(self._adjust_reading, length)
         request = AgentRequest(self, method, target, self._head, body, keep_alive=keep_alive)
         self._arriving = request
         self._queue.append(request)
+        return request
 
     def _end(self, request: AgentRequest) -> None:
         """End a request whose body has arrived."""
@@ -155,16 +158,21 @@ class RequestReader(WireProtocol, ParserEvents):
             if found is None:
                 return data
             length, start = found
-            self._begin(repeated.method, repeated.target, length, keep_alive=True)
-            self._body_left, data = length, data[start:]
-        request, left = self._arriving, self._body_left
-        assert request is not None  # noqa: S101 - its body is arriving
+            request = self._begin(repeated.method, repeated.target, length, keep_alive=True)
+            data = data[start:]
+            if len(data) == length:  # as of most: it arrived with its head
+                request.content.fill(data)
+                self._end(request)
+                return b""
+            self._body_left = length
+        arriving, left = self._arriving, self._body_left
+        assert arriving is not None  # noqa: S101 - its body is arriving
         piece, rest = (data, b"") if len(data) <= left else (data[:left], data[left:])
         if piece:
-            request.content.feed(piece)
+            arriving.content.feed(piece)
         self._body_left = left - len(piece)
         if not self._body_left:
-            self._end(request)
+            self._end(arriving)
         return rest
 
     def _parse(self, data: bytes) -> None:
