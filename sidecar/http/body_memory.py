@@ -215,8 +215,10 @@ class HeldBody:
         if self.wire is not None:
             self.wire = b""
         self.plain = b""
-        if self._reserved:
-            self._shrink(0)
+        reserved = self._reserved
+        if reserved:
+            self._reserved = 0
+            self._memory.give_back(reserved, last=True)
         if self._file is not None:
             self._drop_file()
 

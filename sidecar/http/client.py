@@ -22,7 +22,7 @@ from yarl import URL
 
 from sidecar.config.model import Provider, Timeouts
 from sidecar.errors import Fault, UpstreamError
-from sidecar.http.headers import Fields, decoded, has, head_of, lines_of
+from sidecar.http.headers import Fields, decoded, has, lines_of
 from sidecar.http.wire.connection_pool import ConnectionPool, Destination, proxy_fields
 from sidecar.http.wire.deadlines import no_answer_within
 from sidecar.http.wire.framing import Sink
@@ -84,7 +84,7 @@ class Reply:
         self.media_type = media_type_of(head.content_type)
         self.coding = head.coding
         self.length = head.length
-        self.is_chunked = b"chunked" in head.transfer_coding
+        self.is_chunked = head.transfer_coding.find(b"chunked") >= 0
         self._fields: CIMultiDictProxy[str] | None = None
 
     @property
@@ -283,21 +283,30 @@ def request_head(
 
     Raises `ValueError` rather than write one that says something else than its fields.
     """
-    if not _TOKEN.fullmatch(method):
-        raise ValueError("a method is one word")
+    place = target.place if endpoint.proxy is not None and endpoint.tls is None else ""
     if not lines.startswith(b"Host: ") and not has(b"host", lines):
         lines = b"Host: %b\r\n%b" % (target.place.encode(), lines)
-    path = target.path
-    if endpoint.proxy is not None and endpoint.tls is None:
-        path = f"http://{target.place}{path}"  # RFC 9112 section 3.2.2
+    if place and endpoint.proxy is not None:
         lines += lines_of(proxy_fields(URL(endpoint.proxy)))
+    first = _request_line(method, target.path, place)
+    if isinstance(body, bytes) and body:
+        return b"%b%bContent-Length: %d\r\n\r\n" % (first, lines, len(body))
     if body is None or isinstance(body, bytes):
-        length = len(body or b"")
-        if length or method not in _WITHOUT_BODY:
-            lines += b"Content-Length: %d\r\n" % length
+        if method not in _WITHOUT_BODY:
+            lines += b"Content-Length: 0\r\n"
     elif not has(b"content-length", lines):
         lines += b"Transfer-Encoding: chunked\r\n"
-    return head_of(f"{method} {path} HTTP/1.1", lines)
+    return b"%b%b\r\n" % (first, lines)
+
+
+@lru_cache(maxsize=256)
+def _request_line(method: str, path: str, place: str) -> bytes:
+    """Return the first line of a request; `place` is what a proxy of plain HTTP must be told (RFC
+    9112 section 3.2.2). Raises `ValueError`."""
+    if not _TOKEN.fullmatch(method):
+        raise ValueError("a method is one word")
+    url = f"http://{place}{path}" if place else path
+    return f"{method} {url} HTTP/1.1\r\n".encode("utf-8", "surrogateescape")
 
 
 def cannot_be_written(why: ValueError) -> UpstreamError:

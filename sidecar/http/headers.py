@@ -234,16 +234,11 @@ def lines_of(fields: Fields) -> bytes:
     """Return the fields as lines of a head. Raises `ValueError` if a field contains a line end or a
     null byte."""
     lines, many = b"\r\n".join([*map(b": ".join, fields), b""]), len(fields)
-    if lines.count(b"\n") != many or lines.count(b"\r") != many or b"\0" in lines:
+    if lines.count(b"\n") != many or lines.count(b"\r") != many or lines.find(b"\0") >= 0:
         raise ValueError("a header holds what would end it")
     return lines
 
 
 def has(name: bytes, lines: bytes) -> bool:
     """Return whether one of the lines is a field of that name (lower case)."""
-    return b"\n%b:" % name in b"\n" + lines.lower()
-
-
-def head_of(first: str, lines: bytes) -> bytes:
-    """Join a start line and field lines to a head, with its blank line."""
-    return b"%b\r\n%b\r\n" % (first.encode("utf-8", "surrogateescape"), lines)
+    return (b"\n" + lines.lower()).find(b"\n%b:" % name) >= 0

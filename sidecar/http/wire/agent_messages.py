@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Protocol
 
 from multidict import CIMultiDict
 
-from sidecar.http.headers import Fields, encoded, has, head_of, lines_of
+from sidecar.http.headers import Fields, encoded, has, lines_of
 from sidecar.http.wire.framing import INLINE_BODY_BYTES, LAST_CHUNK, IncomingBody, chunk_of
 from sidecar.http.wire.request_head import RequestHead
 
@@ -98,15 +99,16 @@ class RelayedResponse:
         """Send the head; in one piece with the bytes of the body that are there already."""
         self._begin(request)
         data = chunk_of(begun) if self._chunked and begun else begun
-        await self._send_with_head(data)
+        if not self._put_with_head(data):
+            await self._connection.drained()
 
     async def send(self, request: AgentRequest, body: bytes) -> None:
         """Send all of it; a small body in one piece with its head."""
         self._begin(request)
-        data = b"%x\r\n%b\r\n%b" % (len(body), body, LAST_CHUNK) if self._chunked else body
-        if self._chunked and not body:
-            data = LAST_CHUNK
-        await self._send_with_head(data)
+        if self._chunked:
+            body = chunk_of(body) + LAST_CHUNK if body else LAST_CHUNK
+        if not self._put_with_head(body):
+            await self._connection.drained()
         self.is_complete = True
 
     async def write(self, data: bytes) -> None:
@@ -132,13 +134,15 @@ class RelayedResponse:
             self._connection.send(LAST_CHUNK)
         self.is_complete = True
 
-    async def _send_with_head(self, data: bytes) -> None:
+    def _put_with_head(self, data: bytes) -> bool:
+        """Send the head and the first bytes of the body. Return False if the client reads
+        slowly."""
+        connection = self._connection
         if len(data) <= INLINE_BODY_BYTES:
-            self._connection.send(self._head + data)
+            connection.send(self._head + data)
         else:
-            self._connection.send(self._head, data)
-        if self._connection.is_full:
-            await self._connection.drained()
+            connection.send(self._head, data)
+        return not connection.is_full
 
     def _begin(self, request: AgentRequest) -> None:
         """Make the head; from here on it counts as sent."""
@@ -147,7 +151,7 @@ class RelayedResponse:
         # The unread rest of a body would be parsed as the next request (RFC 9112 section 9.6).
         stays = request.keep_alive and request.content.is_complete
         lines = lines_of(self._fields)
-        if not has(b"date", lines):
+        if lines.find(b"\nDate: ") < 0 and not has(b"date", lines):
             lines += b"Date: %b\r\n" % formatdate(usegmt=True).encode()
         if self.status in _WITHOUT_BODY:
             pass
@@ -162,7 +166,7 @@ class RelayedResponse:
         if stays != modern:
             lines += b"Connection: keep-alive\r\n" if stays else b"Connection: close\r\n"
         version = "1.1" if modern else "1.0"
-        self._head = head_of(f"HTTP/{version} {self.status} {self._reason}", lines)
+        self._head = b"%b%b\r\n" % (_status_line(version, self.status, self._reason), lines)
 
 
 class LocalResponse:
@@ -185,6 +189,11 @@ class LocalResponse:
         response = RelayedResponse(self.status, "", fields, len(self.body))
         await response.send(request, b"" if request.method == "HEAD" else self.body)
         return response
+
+
+@lru_cache(maxsize=256)
+def _status_line(version: str, status: int, reason: str) -> bytes:
+    return f"HTTP/{version} {status} {reason}\r\n".encode("utf-8", "surrogateescape")
 
 
 def _reason_of(status: int) -> str:

@@ -106,7 +106,9 @@ class IncomingBody:
         if data:
             self._pieces.append(data)
             self.size = len(data)
-        self.finish()
+        self.is_complete = True
+        if self._waiter is not None:
+            self._wake()
 
     def finish(self) -> None:
         """Mark the end, in its proper place."""
