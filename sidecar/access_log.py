@@ -131,7 +131,7 @@ def call_fields(call: CallRecord) -> dict[str, object]:
         "endpoint": call.endpoint or None,
         "model": None if call.model_asked is None else call.model_asked[:_MAX_CHARS],
         "status": call.status,
-        "outcome": str(call.outcome),
+        "outcome": call.outcome,
         "ms": round(call.duration * 1000),
         "input_tokens": None if call.usage is None else call.usage.input_tokens,
         "output_tokens": None if call.usage is None else call.usage.output_tokens,

@@ -40,12 +40,12 @@ class PriceUnit(Struct, frozen=True):
 class _Line(NamedTuple):
     """One rate, in fractions of a nano-dollar.
 
-    `parts` are the lines charged separately. Above a size of the input, the rate is that of the
+    `parts` are the units charged separately. Above a size of the input, the rate is that of the
     last pair in `higher` (size, rate) that is reached.
     """
 
     unit: str
-    parts: tuple[int, ...]
+    parts: tuple[str, ...]
     rate: int
     higher: tuple[tuple[int, int], ...]
 
@@ -64,7 +64,7 @@ class Rates:
         self._lines = tuple(
             _Line(
                 name,
-                tuple(at for at, part in enumerate(names) if name in units[part].of),
+                tuple(part for part in names if name in units[part].of),
                 int(steps[name][0][1] * self._denominator),
                 tuple((above, int(rate * self._denominator)) for above, rate in steps[name][1:]),
             )
@@ -73,7 +73,7 @@ class Rates:
         tokens = frozenset(name for name in names if _is_token(name, units))
         self._needs = tokens or frozenset(names) - {REQUESTS} or frozenset(names)
         self._unpaid = tuple(
-            (total, tuple(at for at, name in enumerate(names) if total in units[name].of))
+            (total, tuple(name for name in names if total in units[name].of))
             for total in (INPUT, OUTPUT)
             if tokens and total not in rates
         )
@@ -88,7 +88,7 @@ class Rates:
             return None
         exact, own = self._sum(counts, size)
         for total, parts in self._unpaid:
-            if counts.get(total, 0) > sum(own[at] for at in parts):
+            if counts.get(total, 0) > sum(own.get(part, 0) for part in parts):
                 return None
         return exact
 
@@ -97,23 +97,22 @@ class Rates:
         has one."""
         return self._sum(counts, None)[0] if self._lines else None
 
-    def _sum(self, counts: UnitCounts, size: int | None) -> tuple[Exact, list[int]]:
-        """Return the sum, and the amount that each line charges: its unit less the parts charged
-        separately.
+    def _sum(self, counts: UnitCounts, size: int | None) -> tuple[Exact, dict[str, int]]:
+        """Return the sum, and the amount of each unit that is charged: the unit less its parts
+        charged separately.
 
         No amount is below zero, also when a vendor's figures contradict each other.
         """
-        own: list[int] = []
+        own: dict[str, int] = {}
         total = 0
         for unit, parts, rate, higher in self._lines:
-            count = counts.get(unit, 0)
-            for at in parts:
-                count -= own[at]
-            if count > 0:
-                total += count * (_reached(rate, higher, counts, size) if higher else rate)
-                own.append(count)
-            else:
-                own.append(0)
+            if unit in counts:
+                count = counts[unit]
+                for part in parts:
+                    count -= own.get(part, 0)
+                if count > 0:
+                    own[unit] = count
+                    total += count * (_reached(rate, higher, counts, size) if higher else rate)
         return total if self._denominator == 1 else Fraction(total, self._denominator), own
 
 

@@ -60,10 +60,14 @@ def read_usage(
     """
     if not usage:
         return None
-    read_in = _details(usage, "prompt_tokens_details", "prompt_token_details",
-                       "input_tokens_details", "input_token_details")  # fmt: skip
-    read_out = _details(usage, "completion_tokens_details", "output_tokens_details",
-                        "output_token_details")  # fmt: skip
+    read_in = as_mapping(
+        usage.get("prompt_tokens_details") or usage.get("prompt_token_details")
+        or usage.get("input_tokens_details") or usage.get("input_token_details")
+    )  # fmt: skip
+    read_out = as_mapping(
+        usage.get("completion_tokens_details")
+        or usage.get("output_tokens_details") or usage.get("output_token_details")
+    )  # fmt: skip
     tokens_in, tokens_out, cached, written, reasoning = as_counts(
         usage.get("prompt_tokens", usage.get("input_tokens")),
         usage.get("completion_tokens", usage.get("output_tokens")),
@@ -113,13 +117,6 @@ def _says_enough(usage: Usage) -> bool:
 def _first_count(usage: Mapping[str, object], *names: str) -> int | None:
     counts = (as_count(usage.get(name)) for name in names)
     return next((count for count in counts if count is not None), None)
-
-
-def _details(usage: Mapping[str, object], *names: str) -> Mapping[str, object]:
-    for name in names:
-        if found := usage.get(name):
-            return found if isinstance(found, dict) else {}
-    return {}
 
 
 def _units(
