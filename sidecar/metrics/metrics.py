@@ -173,7 +173,7 @@ class Metrics:
         """Count usage that is all of the call's own model."""
         if usage is not None:
             tokens = series.tokens
-            for kind, count in disjoint(usage):
+            for kind, count in disjoint(usage).items():
                 if kind not in tokens:
                     tokens[kind] = self._tokens.at(*series.labels, kind)
                 tokens[kind].value += count
@@ -351,13 +351,13 @@ def by_model(
     """
     charged = None if cost is None else cost.charged
     if usage is None or not usage.parts:
-        yield None, {} if usage is None else dict(disjoint(usage)), charged
+        yield None, {} if usage is None else disjoint(usage), charged
         return
-    rest = Counter(dict(disjoint(usage)))
+    rest = Counter(disjoint(usage))
     for number, part in enumerate(usage.parts):
         if part.model is None:
             continue
-        tokens = dict(disjoint(part.usage))
+        tokens = disjoint(part.usage)
         rest.subtract(tokens)
         own = None if cost is None else cost.of_part(number)
         yield part.model, tokens, None if own is None else own.charged
@@ -366,21 +366,21 @@ def by_model(
     yield None, +rest, charged
 
 
-def disjoint(usage: Usage) -> list[tuple[str, int]]:
+def disjoint(usage: Usage) -> dict[str, int]:
     """Return the tokens of a call by kind, each counted in exactly one kind; zeros are skipped."""
     read, write = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0
     reasoning = usage.reasoning_tokens or 0
-    found: list[tuple[str, int]] = []
+    found: dict[str, int] = {}
     if (count := (usage.input_tokens or 0) - read - write) > 0:
-        found.append(("input", min(count, MAX_TOKENS)))
+        found["input"] = min(count, MAX_TOKENS)
     if read > 0:
-        found.append(("cache_read", min(read, MAX_TOKENS)))
+        found["cache_read"] = min(read, MAX_TOKENS)
     if write > 0:
-        found.append(("cache_write", min(write, MAX_TOKENS)))
+        found["cache_write"] = min(write, MAX_TOKENS)
     if (count := (usage.output_tokens or 0) - reasoning) > 0:
-        found.append(("output", min(count, MAX_TOKENS)))
+        found["output"] = min(count, MAX_TOKENS)
     if reasoning > 0:
-        found.append(("reasoning", min(reasoning, MAX_TOKENS)))
+        found["reasoning"] = min(reasoning, MAX_TOKENS)
     return found
 
 

@@ -70,7 +70,7 @@ async def test_reported_usage_is_counted_once(
     counted: Counter[str] = Counter()  # over the models of its parts
     for labels, amount in kinds.items():
         counted[labels.rpartition('kind="')[2].rstrip('"')] += int(amount)
-    told = {} if recorded.usage is None else dict(disjoint(recorded.usage))
+    told = {} if recorded.usage is None else disjoint(recorded.usage)
     assert counted == {kind: amount for kind, amount in told.items() if amount}
     assert len(proxy.records) == 1
 

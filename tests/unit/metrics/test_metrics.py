@@ -77,7 +77,7 @@ def test_token_kinds_are_disjoint(
     written = int(((tokens_in or 0) - cached) * write)
     thought = int((tokens_out or 0) * reasoning)
     usage = Usage(tokens_in, tokens_out, cached or None, written or None, None, thought or None)
-    kinds = dict(disjoint(usage))
+    kinds = disjoint(usage)
     assert sum(kinds.values()) == (tokens_in or 0) + (tokens_out or 0)
     assert all(count > 0 for count in kinds.values())
 
