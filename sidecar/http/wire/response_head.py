@@ -1,7 +1,8 @@
 """The head of an answer, and the usual answer, which is read without a parser.
 
-The usual answer has its head in one piece, and its fields as nearly every server writes them; its
-length frames the body. Whatever differs in the least is left to the parser.
+The usual answer has its head in one piece, and its fields as nearly every server writes them. Its
+length frames the body, or the parser reads its chunks. Whatever differs in the least is left to the
+parser.
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ _WITHOUT_BODY = frozenset({204, 304})
 _MAX_LENGTH_DIGITS = 15
 _MAX_LAYOUTS = 256
 _KEEPS = b"keep-alive"
-_READ = (b"content-type", b"content-encoding", b"content-length", b"connection")
+_CHUNKED = b"chunked"
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+"""Fields of which a usual answer has one."""
+_READ = (b"content-type", b"content-encoding", b"connection", *_FRAMING)
 """Fields that are read. A usual answer has each once at most."""
-_FOR_THE_PARSER = frozenset({b"transfer-encoding", b"upgrade", b"proxy-connection"})
+_FOR_THE_PARSER = frozenset({b"upgrade", b"proxy-connection"})
 """Fields that a usual answer does not have."""
 _PARTED = methodcaller("partition", b": ")
 
@@ -65,7 +69,8 @@ class _Layout(Struct):
 
     content_type: int | None
     coding: int | None
-    length: int
+    length: int | None
+    transfer_coding: int | None
     connection: int | None
 
 
@@ -90,12 +95,12 @@ def _layout_of(names: tuple[bytes, ...]) -> _Layout | None:
     lower = [name.lower() for name in names]
     if not _FOR_THE_PARSER.isdisjoint(lower) or not all(map(_TOKEN.fullmatch, names)):
         return None
-    if b"content-length" not in lower or any(lower.count(name) > 1 for name in _READ):
+    if len(_FRAMING.intersection(lower)) != 1 or any(lower.count(name) > 1 for name in _READ):
         return None
     places = {name: at for at, name in enumerate(lower)}
     return _Layout(
-        places.get(b"content-type"), places.get(b"content-encoding"), places[b"content-length"],
-        places.get(b"connection"),
+        places.get(b"content-type"), places.get(b"content-encoding"),
+        places.get(b"content-length"), places.get(b"transfer-encoding"), places.get(b"connection"),
     )  # fmt: skip
 
 
@@ -131,14 +136,16 @@ def usual_head(data: bytes) -> ResponseHead | None:
         return None
     if layout.connection is not None and values[layout.connection].lower() != _KEEPS:
         return None
-    digits = values[layout.length]
-    if not digits.isdigit() or len(digits) > _MAX_LENGTH_DIGITS:
+    digits = b"" if layout.length is None else values[layout.length]
+    coding = b"" if layout.transfer_coding is None else values[layout.transfer_coding]
+    if coding != _CHUNKED and (not digits.isdigit() or len(digits) > _MAX_LENGTH_DIGITS):
         return None
     return ResponseHead(
         status, reason, list(zip(names, values, strict=True)), raw,
         "" if layout.content_type is None else lower_text(values[layout.content_type]),
         "" if layout.coding is None else lower_text(values[layout.coding]),
-        int(digits),
+        int(digits) if digits else None,
+        coding,
     )  # fmt: skip
 
 

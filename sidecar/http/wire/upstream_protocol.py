@@ -32,6 +32,8 @@ PIECE_BYTES = 1 << 18
 INVALID = "its answer was not valid HTTP"
 _CONTROL = bytes({*range(0x20), 0x7F} - {0x09})
 _SWITCHING = 101
+_CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+"""Stands for a head that was read without the parser, before the chunks that it is to read."""
 _UNUSUAL_METHODS = frozenset({"HEAD", "CONNECT"})
 """Methods whose answers have no body, whatever their fields say."""
 
@@ -204,14 +206,16 @@ class UpstreamConnection(WireProtocol, ParserEvents):
 
     def _read_usual(self, data: bytes) -> bytes:
         """Read an answer of the usual form without a parser. Return the bytes that are left for the
-        parser: all of any other answer, and what follows a usual one."""
+        parser: all of any other answer, the chunks of a usual one, and what follows it."""
         if self._head is None:
             head = None if self._method in _UNUSUAL_METHODS else usual_head(data)
-            if head is None or head.length is None:
+            if head is None:
                 return data
             self._may_stay = True
             self._begin_answer(head)
             data = data[len(head.raw) :]
+            if head.length is None:
+                return _CHUNKED_HEAD + data
             self._bytes_left = head.length
             if len(data) == self._bytes_left:
                 self._bytes_left = 0
@@ -262,6 +266,8 @@ class UpstreamConnection(WireProtocol, ParserEvents):
         """Judge the head, unless it is an interim one."""
         assert self._parser is not None  # noqa: S101 - it calls
         self._check_incomplete()
+        if self._head is not None:
+            return  # it was read without the parser
         status = self._parser.get_status_code()
         fields, self._fields = self._fields, []
         text, self._status_text = self._status_text, b""
