@@ -158,16 +158,17 @@ class HeldBody:
         wire: The body as sent; None if it is streamed.
         plain: The decoded body.
         size: The length of the decoded body, else of the body as sent. It stays after `release`.
+        stored: The file that has the body; None while it is in memory.
         waited: Seconds that the call waited for memory.
     """
 
-    __slots__ = ("_file", "_memory", "_reserved", "max_wait", "plain", "rank", "size", "waited",
-                 "wire")  # fmt: skip
+    __slots__ = ("_memory", "_reserved", "max_wait", "plain", "rank", "size",
+                 "stored", "waited", "wire")  # fmt: skip
 
     def __init__(self, memory: BodyMemory) -> None:
         self._memory = memory
         self._reserved = 0
-        self._file: _Stored | None = None
+        self.stored: _Stored | None = None
         self.rank = 2
         self.max_wait = 0.0
         self.wire: bytes | None = None
@@ -219,7 +220,7 @@ class HeldBody:
         if reserved:
             self._reserved = 0
             self._memory.give_back(reserved, last=True)
-        if self._file is not None:
+        if self.stored is not None:
             self._drop_file()
 
     @property
@@ -232,11 +233,6 @@ class HeldBody:
         """Return whether the body is moved to a file while its call waits."""
         return self._reserved > FILE_BYTES
 
-    @property
-    def is_stored(self) -> bool:
-        """Return whether the body is in a file."""
-        return self._file is not None
-
     async def store(self) -> None:
         """Move a large body to a file; it stays in memory when that fails."""
         wire, plain = self.wire, self.plain
@@ -247,7 +243,7 @@ class HeldBody:
         except OSError as error:
             log.warning("the body of a waiting call stays in memory: %s", error)
             return
-        self._file = file
+        self.stored = file
         self._memory.in_files += file.wire + file.plain
         self.wire, self.plain = b"", b""
         if self._reserved:
@@ -260,8 +256,8 @@ class HeldBody:
         time.
         """
         self.rank = 0
-        if self._file is not None:
-            await self._read_back(self._file)
+        if self.stored is not None:
+            await self._read_back(self.stored)
         if copy and self.wire:
             own = len(self.wire) + (0 if self.plain is self.wire else len(self.plain))
             await self.reserve(own + self.size)
@@ -277,7 +273,7 @@ class HeldBody:
         self._memory.give_back(before - size, last=size == 0)
 
     def _drop_file(self) -> None:
-        file, self._file = self._file, None
+        file, self.stored = self.stored, None
         if file is not None:
             self._memory.in_files -= file.wire + file.plain
             file.file.close()

@@ -59,7 +59,6 @@ log = logging.getLogger("sidecar.proxy.attempt")
 
 CLASSIFIED_BODY_BYTES = 64 * 1024
 """Bytes of an error response that are passed to the vendor's plugin."""
-_FINAL = frozenset({ErrorClass.OK, ErrorClass.CLIENT_ERROR})
 _VERDICTS = {each: each.value for each in ErrorClass}
 """The words of attempts' records: reading `value` of an enumeration runs code."""
 _OF_THE_SECRET = frozenset(
@@ -119,9 +118,9 @@ class AttemptResult(Struct, frozen=True):
         return self.refusal is None and (self.error is None or self.error.sent)
 
     @property
-    def is_final(self) -> bool:
-        """True when the client gets this response, success or error."""
-        return self.classification.error_class in _FINAL
+    def is_slowed(self) -> bool:
+        """True when the vendor limits the rate of the secret in force."""
+        return self.error_class is ErrorClass.RATE_LIMITED and not self.outdated
 
     def close(self) -> None:
         """Release the connection."""

@@ -31,6 +31,8 @@ from sidecar.scheduling.scheduler import Scheduler
 
 log = logging.getLogger("sidecar.proxy.dispatch")
 
+_FINAL = frozenset({ErrorClass.OK, ErrorClass.CLIENT_ERROR})
+"""Classes of a response that the client gets, success or error."""
 _TEMPORARY_STATUSES = frozenset({429, 503, 529})
 """Statuses of a transient failure. A rate limit with any other status is transient, too. After any
 other failure the call is not sent to the same candidate again: it may have been served and
@@ -141,7 +143,7 @@ class Dispatcher:
                 if lease is None:
                     return self._best(retry)
                 attempted = await self._attempt(retry, lease)
-                if attempted.is_final:
+                if attempted.classification.error_class in _FINAL:
                     return self._succeed(retry, attempted, lease)
                 self._fail(retry, attempted, lease)
                 if rewriter.consumed or not retry.candidates:
@@ -213,7 +215,7 @@ class Dispatcher:
     async def _attempt(self, retry: RetryState, lease: Lease) -> AttemptResult:
         call, rewriter, live, candidate = retry.call, retry.rewriter, retry.live, lease.candidate
         try:
-            if (edits := rewriter.edits(candidate)) or call.held.is_stored:
+            if (edits := rewriter.edits(candidate)) or call.held.stored is not None:
                 await call.held.restore(copy=edits)
         except BaseException:
             lease.refund(sent=False)
@@ -252,8 +254,7 @@ class Dispatcher:
         if reply is None or call.is_free:  # vendors have separate quotas for free calls
             return
         is_ok = reply.status < 400
-        slow = attempted.error_class is ErrorClass.RATE_LIMITED and not attempted.outdated
-        if is_ok or slow or attempted.classification.resets:
+        if is_ok or attempted.classification.resets or attempted.is_slowed:
             key = call.key.name
             self._scheduler.read_quota(lease, lambda: reply.fields, ok=is_ok, key=key)
 

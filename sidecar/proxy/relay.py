@@ -133,15 +133,15 @@ class Relay:
         if transforms is not None and transforms.is_whole:
             return await self._send_transformed(reply, headers, meter, transforms)
         self._transforms = transforms
-        self._parts = tuple(filter(None, (masking, hiding, transforms)))
         # Removing and changing events changes the length.
         length = reply.length if hiding is None and transforms is None else None
-        if length is not None and length <= MAX_INLINE_RESPONSE_BYTES and not self.started:
+        if length is not None and length <= MAX_INLINE_RESPONSE_BYTES and self._response is None:
             body, _ = await reply.read_all(MAX_INLINE_RESPONSE_BYTES)
             meter.feed(body)
-            return await self.send(
-                reply.status, reply.reason, headers, self._filtered(body), length
-            )
+            if masking is not None:
+                body = self._filtered(body)
+            return await self.send(reply.status, reply.reason, headers, body, length)
+        self._parts = tuple(filter(None, (masking, hiding, transforms)))
         response = self._response or await self._start(reply, headers, length)
         try:
             while not await reply.pass_on(self._pass_on):

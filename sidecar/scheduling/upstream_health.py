@@ -151,8 +151,12 @@ class Upstreams:
             self._read_subscription(lease.candidate.provider.vendor, health.key, headers(), key)
         # Reading the headers of a response is a twentieth of the work for a small call.
         is_new = now - health.read_at < HEADER_READ_INTERVAL_SECONDS
-        if ok and is_new and not [q for q in health.quotas.values() if q.level < q.plenty]:
-            return []
+        if ok and is_new:
+            for known in health.quotas.values():
+                if known.level < known.plenty:
+                    break
+            else:
+                return []
         health.read_at = now
         opened: list[Limiter] = []
         for reported in self._read_quota(lease.candidate.provider.vendor, headers()):

@@ -76,7 +76,10 @@ class UpstreamConnection(WireProtocol, ParserEvents):
     @property
     def is_reusable(self) -> bool:
         """Return whether another request may follow: the answer ended, and nothing came after."""
-        return self._may_stay and self.body.is_drained and not self.is_closing
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return False
+        return self._may_stay and self.body.is_drained
 
     def send(self, method: str, head: bytes, body: bytes | AsyncIterable[bytes]) -> None:
         """Write a request. A large body, or one that is still to come, is written by a task;
