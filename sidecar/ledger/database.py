@@ -346,7 +346,9 @@ def _roll_up(connection: sqlite3.Connection, before: int) -> list[NewProgram]:
     programs."""
     sums = connection.execute(rollups.SELECT_SUMS, (before,)).fetchall()
     connection.executemany(rollups.ADD_SUMS, [row[:-2] for row in sums])
-    connection.execute(rollups.ADD_PARTS, (before,))
+    earliest = min([row[-2] for row in sums], default=NEVER)
+    if connection.execute(rollups.SELECT_ANY_PARTS, (earliest,)).fetchone():
+        connection.execute(rollups.ADD_PARTS, (before,))
     used: dict[tuple[str, str], tuple[float, float]] = {}
     for _, key, _, _, _, program, *_, first, last in sums:
         if key and program:

@@ -61,8 +61,11 @@ ADD_PARTS = f"""
     INSERT INTO days ({_COLUMNS}) SELECT {_KEYS}, {_SUMS_OF_PARTS} FROM part_figures
     WHERE number > ? GROUP BY {_KEYS} {_ON_CONFLICT}
 """  # noqa: S608 - constants
-"""Add the parts of the calls written since `LAST_CALL` was read to the daily sums; few calls have
-any."""
+"""Add the parts of the calls written since `LAST_CALL` was read to the daily sums."""
+SELECT_ANY_PARTS = """
+    SELECT 1 FROM calls INDEXED BY calls_in_parts WHERE parts <> '[]' AND started >= ? LIMIT 1
+"""
+"""One row if a call that began at that time or later has parts, as few have."""
 _TAKEN = ", ".join(f"-sum({name})" for name in COUNTS + FIGURES)
 SUBTRACT_CALL, ADD_CALL = (
     f"""

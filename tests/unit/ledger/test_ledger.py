@@ -16,7 +16,16 @@ from sidecar.errors import ErrorKind
 from sidecar.ledger.ledger import Ledger
 from sidecar.ledger.model import MAX_OBJECTS, Claim, KeyState, Learned, Owner
 from sidecar.ledger.reader import read_times
-from sidecar.records import AttemptRecord, Cost, KeyTimes, Outcome, Usage, UsageState, program_of
+from sidecar.records import (
+    AttemptRecord,
+    Cost,
+    KeyTimes,
+    Outcome,
+    Part,
+    Usage,
+    UsageState,
+    program_of,
+)
 
 DAY = 86_400.0
 OWNER = Owner("acme", "env:ACME_KEY", "G")
@@ -479,3 +488,21 @@ async def test_program_is_kept_with_its_first_and_last_use(tmp_path: Path, wall:
             )
     (row,) = rows(tmp_path, "SELECT key, program, first_seen, last_seen FROM programs")
     assert tuple(row.values()) == ("nightly", "codex", wall.now, wall.now + 3)
+
+
+@pytest.mark.parametrize("at", range(3))
+@pytest.mark.parametrize("size", [1, 3])
+async def test_parts_are_summed_wherever_they_are_in_a_batch(
+    tmp_path: Path, wall: Wall, at: int, size: int
+) -> None:
+    parts = (Part("message", None, Usage(60, 20)), Part("advisor_message", "o", Usage(40, 30)))
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        for number in range(3):
+            usage = replace(CALL.usage, parts=parts) if number == at else CALL.usage
+            # In the opposite order, as a call may end before one that began earlier.
+            ledger.finished(call(call_id=f"call_{number}", started=wall.now - number, usage=usage))
+            if size == 1:
+                assert await ledger.flush()
+    assert_in_step(tmp_path)
+    found = rows(tmp_path, "SELECT model, input_tokens FROM days ORDER BY model")
+    assert [tuple(row.values()) for row in found] == [("m-1", 260), ("o", 40)]

@@ -381,7 +381,9 @@ async def test_batch_adds_only_its_own_calls_to_the_daily_sums(tmp_path: Path, w
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.finished(CALL)
     with closing(sqlite3.connect(tmp_path / "sidecar.db")) as books:
-        for statement in (rollups.SELECT_SUMS, rollups.ADD_PARTS, rollups.LAST_CALL):
+        for statement in (
+            rollups.SELECT_SUMS, rollups.SELECT_ANY_PARTS, rollups.ADD_PARTS, rollups.LAST_CALL
+        ):  # fmt: skip
             parameters = (0,) * statement.count("?")
             plan = books.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
             steps = [step for *_, step in plan]
