@@ -272,18 +272,16 @@ class SseMeter(BaseMeter):
             self._read_events(latest)
 
     def _events(self, whole: bytes) -> None:
-        for want in self.wanted:
-            if whole.find(want) >= 0:  # faster than `in`, which raises an error and catches it
-                self._read_latest()
-                self._read_events(whole)
-                return
-        if self.repeated and self.repeated in whole:
+        if _has_any(self.wanted, whole):
+            self._read_latest()
+            self._read_events(whole)
+        elif self.repeated and whole.find(self.repeated) >= 0:
             self._latest = whole
 
     def _read_events(self, whole: bytes) -> None:
         wanted = (*self.wanted, self.repeated) if self.repeated else self.wanted
         for event in END.split(whole):
-            if any(want in event for want in wanted):
+            if _has_any(wanted, event):
                 self._event(event)
 
     def _event(self, event: bytes) -> None:
@@ -311,6 +309,13 @@ class SseMeter(BaseMeter):
         self._given_up = self.unread = True
         self.expects_end = False
         self._tail.clear()
+
+
+def _has_any(words: tuple[bytes, ...], data: bytes) -> bool:
+    for word in words:  # noqa: SIM110 - faster than `any`
+        if data.find(word) >= 0:  # faster than `in`, which raises an error and catches it
+            return True
+    return False
 
 
 def _is_of(form: msgspec.json.Decoder[Any], data: bytes) -> bool:
