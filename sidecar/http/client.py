@@ -227,7 +227,8 @@ class Upstream:
 
     def _endpoint(self, provider: Provider, target: Target) -> Destination:
         tls = self._context(provider.ca_file) if target.is_tls else None
-        return Destination(target.host, target.port, tls, _proxy(provider, target))
+        proxy = _proxy_of_environment(target) if provider.proxy == "env" else provider.proxy
+        return Destination(target.host, target.port, tls, proxy)
 
     def _context(self, ca_file: str | None) -> ResumingContext:
         context = self._contexts.get(ca_file)
@@ -268,9 +269,7 @@ def target_of(address: str) -> Target:
     return Target(url.raw_host or url.host, url.port, url.scheme == "https", place, url.raw_path_qs)
 
 
-def _proxy(provider: Provider, target: Target) -> str | None:
-    if provider.proxy != "env":
-        return provider.proxy
+def _proxy_of_environment(target: Target) -> str | None:
     if proxy_bypass(target.host):
         return None
     return getproxies().get("https" if target.is_tls else "http")
