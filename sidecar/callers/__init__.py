@@ -13,10 +13,10 @@ import platform
 from collections.abc import Callable
 
 from sidecar.callers.linux import ProcFinder
-from sidecar.callers.lookup import CallerLookup, Callers, Finder, attributed
+from sidecar.callers.lookup import CallerLookup, Callers, Finder
 from sidecar.callers.macos import LsofFinder
 
-__all__ = ["CallerLookup", "Callers", "Finder", "attributed", "find_finder", "open_callers"]
+__all__ = ["CallerLookup", "Callers", "Finder", "find_finder", "open_callers"]
 
 
 def open_callers(clock: Callable[[], float], *, on: bool) -> Callers:

@@ -152,16 +152,18 @@ class Callers:
         self._jobs.put((lookup, peer, own, partial(_gone, connection)))
         return lookup
 
-    def complete(self, record: CallRecord, lookup: CallerLookup | None, tell: OnAttributed) -> None:
-        """Call `tell` once with the record and its caller.
+    def complete(
+        self, record: CallRecord, lookup: CallerLookup | None, tell: OnAttributed
+    ) -> CallRecord | None:
+        """Return the record with its caller, if the lookup is done.
 
-        At once if the lookup is done, else when it is; without the caller after
+        Else return None, and call `tell` with the record when it is; without the caller after
         `CALLER_LOOKUP_TIMEOUT_SECONDS` or when this process ends.
         """
         if lookup is None or lookup.done:
-            tell(attributed(record, lookup))
-        else:
-            self._hold(record, lookup, tell)
+            return _attributed(record, lookup)
+        self._hold(record, lookup, tell)
+        return None
 
     async def settle(self) -> None:
         """Wait until no record waits, for at most `CALLER_LOOKUP_TIMEOUT_SECONDS`."""
@@ -182,7 +184,7 @@ class Callers:
         held = self._held.pop(call_id, None)
         if held is not None:
             record, lookup, tell = held
-            tell(attributed(record, lookup))
+            tell(_attributed(record, lookup))
         if not self._held:
             self._none_held.set()
 
@@ -222,8 +224,7 @@ def _find(finder: Finder, peer: SocketAddress, own: SocketAddress, gone: Gone) -
         return Caller()
 
 
-def attributed(record: CallRecord, lookup: CallerLookup | None) -> CallRecord:
-    """Return the record with the caller that its lookup found."""
+def _attributed(record: CallRecord, lookup: CallerLookup | None) -> CallRecord:
     if lookup is None or record.caller is lookup.caller:
         return record
     return replace(record, caller=lookup.caller)

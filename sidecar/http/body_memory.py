@@ -118,10 +118,9 @@ class BodyMemory:
 
     def take_at_once(self, size: int, rank: int, *, grows: bool) -> bool:
         """Take `size` bytes if they are free and no call waits; return whether they were."""
-        if self._waiters or (self.held + size > self._open_to_all and not self._fits(size, rank)):
+        if self._waiters or not self._fits(size, rank):
             return False
-        self.held += size
-        self._holders += not grows
+        self._grant(size, grows=grows)
         return True
 
     def give_back(self, size: int, *, last: bool) -> None:
@@ -135,6 +134,10 @@ class BodyMemory:
         bound = self.ceiling if rank < 2 else self._open_to_all
         return not self.held or self.held + size <= bound
 
+    def _grant(self, size: int, *, grows: bool) -> None:
+        self.held += size
+        self._holders += not grows
+
     def _serve_waiters(self) -> None:
         while self._waiters:
             waiter = self._waiters[0]
@@ -146,8 +149,7 @@ class BodyMemory:
                 waiter = growing[0]
             self._waiters.remove(waiter)
             if not waiter.future.done():
-                self.held += waiter.size
-                self._holders += not waiter.grows
+                self._grant(waiter.size, grows=waiter.grows)
                 waiter.future.set_result(None)
 
 
@@ -216,10 +218,8 @@ class HeldBody:
         if self.wire is not None:
             self.wire = b""
         self.plain = b""
-        reserved = self._reserved
-        if reserved:
-            self._reserved = 0
-            self._memory.give_back(reserved, last=True)
+        if self._reserved:
+            self._shrink(0)
         if self.stored is not None:
             self._drop_file()
 

@@ -282,12 +282,12 @@ def request_head(
 
     Raises `ValueError` rather than write one that says something else than its fields.
     """
-    place = target.place if endpoint.proxy is not None and endpoint.tls is None else ""
+    proxy = endpoint.proxy if endpoint.tls is None else None
     if not lines.startswith(b"Host: ") and not has(b"host", lines):
         lines = b"Host: %b\r\n%b" % (target.place.encode(), lines)
-    if place and endpoint.proxy is not None:
-        lines += lines_of(proxy_fields(URL(endpoint.proxy)))
-    first = _request_line(method, target.path, place)
+    if proxy is not None:
+        lines += lines_of(proxy_fields(URL(proxy)))
+    first = _request_line(method, target.path, "" if proxy is None else target.place)
     if isinstance(body, bytes) and body:
         return b"%b%bContent-Length: %d\r\n\r\n" % (first, lines, len(body))
     if body is None or isinstance(body, bytes):

@@ -250,9 +250,8 @@ class Proxy:
 
     def _close(self, passage: Passage) -> None:
         """Settle the call: reported usage replaces the estimate. Then record the call."""
-        live, services, call = passage.live, self._services, passage.call
-        if passage.candidate is None:  # else it was released before its answer was relayed
-            passage.held.release()
+        live, services = passage.live, self._services
+        passage.held.release()
         live.first_byte = passage.relay.first_byte
         try:
             retold = self._read(passage)
@@ -264,9 +263,7 @@ class Proxy:
             record = services.live.close(live)
             if live.cost is None and candidate is not None and record.unpriced:
                 self._log_unpriced(live, candidate)
-            counted = self._settle(passage, record)
-            if retold is not None or (call is not None and call.endpoint.creates is not None):
-                self._note_objects(passage, record, counted, retold)
+            self._note_objects(passage, record, self._settle(passage, record), retold)
             if live.spent is not None:
                 record = with_spent(record, live.spent)
         finally:
@@ -302,7 +299,7 @@ class Proxy:
         try:
             if retold is not None:
                 self._deferred.settle(call, candidate.provider, meter, retold)
-            elif call.endpoint.creates is not None:
+            else:
                 spent = passage.live.spent
                 self._deferred.claim(call, candidate, meter, record, spent, counted)
         except Exception:

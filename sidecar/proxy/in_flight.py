@@ -12,7 +12,7 @@ from typing import Protocol, Self
 
 from msgspec import Struct, structs
 
-from sidecar.callers import CallerLookup, Callers, attributed
+from sidecar.callers import CallerLookup, Callers
 from sidecar.config.model import Key, Urgency
 from sidecar.errors import ErrorKind, LocalReply
 from sidecar.plugin_api.dialect import Meter
@@ -283,10 +283,9 @@ class FinishedCalls:
         for record, lookup in waiting:
             try:
                 self._counted(record)
-                if lookup is None or lookup.done:
-                    known.append(attributed(record, lookup))
-                else:
-                    self._callers.complete(record, lookup, self._publish)
+                completed = self._callers.complete(record, lookup, self._publish)
+                if completed is not None:
+                    known.append(completed)
             except Exception:
                 log.exception("the record of call %s is incomplete", record.call_id)
         if known:
