@@ -155,21 +155,21 @@ class CallLimiters:
     `needs_estimate`: whether there is any of those.
     """
 
-    __slots__ = ("all", "has_budget", "needs_estimate", "token_limits")
+    __slots__ = ("_token_limits", "all", "has_budget", "needs_estimate")
 
     def __init__(self, limiters: Iterable[Limiter]) -> None:
         tokens = (LimitUnit.TOKENS, LimitUnit.OUTPUT)
         self.all = tuple(limiters)
         self.has_budget = any(each.unit is LimitUnit.MONEY for each in self.all)
-        self.token_limits = [
+        self._token_limits = [
             each for each in self.all if isinstance(each, CountingLimiter) and each.unit in tokens
         ]
-        self.needs_estimate = self.has_budget or bool(self.token_limits)
+        self.needs_estimate = self.has_budget or bool(self._token_limits)
 
     def running(self) -> int:
         """Return the calls that run at the token limit where the fewest do, which share its room
         with another one; 0 without a token limit."""
-        return min([each.running for each in self.token_limits], default=0)
+        return min([each.running for each in self._token_limits], default=0)
 
 
 def estimate_tokens(
@@ -314,9 +314,7 @@ def estimated_demand(
         tokens: Expected input tokens and the upper bound of output tokens.
     """
     input_tokens, most = tokens
-    likely, money = most, 0
-    if limiters.token_limits and (running := limiters.running()):
-        likely = estimates.likely(key.name, model or "", most, running)
+    likely, money = estimates.likely(key.name, model or "", most, limiters.running()), 0
     if limiters.has_budget:
         reserved = pricing.reservation(key, model, candidate, input_tokens, most)
         if reserved is None:

@@ -84,7 +84,6 @@ class Scheduler:
         )
         self._admission = Admission(sources.clock, sources.call_at)
         self._leases: Leases = LocalLeases(self._admission)
-        self._shared_leases: SharedLeases | None = None
         self._estimates = Estimates()
         self.pauses = Pauses(state, sources.wall, self._reevaluate)
         self._network = Network(sources.clock, sources.draw)
@@ -116,7 +115,7 @@ class Scheduler:
         """Take room on `engine`, too, and share pauses and what upstreams answer. See
         `SharedLeases`."""
         self.engine, parts = engine, (self._admission, self._limits, engine, self._clock)
-        self._leases = self._shared_leases = SharedLeases(*parts, refuses=refuses)
+        self._leases = SharedLeases(*parts, refuses=refuses)
         self._upstream_facts = UpstreamFacts(
             engine, self._upstreams, Identities(secret_of), self._clock, self._recheck
         )
@@ -132,9 +131,7 @@ class Scheduler:
         """Return a lease on the first candidate that is free now (`first_only`: on the first of
         all); None if the call has to wait. Raises `ProxyError` if shared limits cannot be read."""
         waiter.first_only = first_only
-        if self._shared_leases is None:
-            return self._admission.try_lease(waiter)
-        return await self._shared_leases.try_lease(waiter)
+        return await self._leases.try_lease(waiter)
 
     async def wait(self, waiter: Waiter, max_wait: float, *, sticky_wait: float = 0.0) -> Lease:
         """Return a lease on the first candidate that is free, as soon as the call is next.

@@ -144,8 +144,7 @@ class Upstreams:
         Returns:
             The limiters that may have opened.
         """
-        upstream = lease.candidate.upstream
-        health = self._upstreams.get(upstream) or self._at(upstream)
+        health = self._at(lease.candidate.upstream)
         now = self._clock()
         if health.key.account:
             self._read_subscription(lease.candidate.provider.vendor, health.key, headers(), key)
@@ -181,14 +180,10 @@ class Upstreams:
 
     def record_success(self, key: UpstreamKey) -> list[Limiter]:
         """End the cooldowns of an upstream that answered; return the limiters that opened."""
-        credential_key = key.credential_key if key.family else key
-        credential = self._upstreams.get(credential_key) or self._at(credential_key)
-        own = self._upstreams.get(key) or self._at(key)
+        credential = self._at(key.credential_key)
         credential.has_answered = True
         opened: list[Limiter] = []
-        if credential.cooldown.at_rest and own.cooldown.at_rest:
-            return opened
-        for health in (credential, own):  # without a family, one twice
+        for health in (credential, self._at(key)):  # without a family, one twice
             if not health.cooldown.at_rest:
                 now = self._clock()
                 tried = health.cooldown.until <= now

@@ -126,12 +126,11 @@ class Room:
     ) -> Lease | None:  # fmt: skip
         """A lease, if there is room now."""
         process, waiter = self.call(key, demand, urgency, at)
-        if not isinstance(process.leases, SharedLeases):
-            return process.admission.try_lease(waiter)
         try:
             return await process.leases.try_lease(waiter)
         finally:
-            process.leases._leave_queues()
+            if isinstance(process.leases, SharedLeases):
+                process.leases._leave_queues()
 
     async def wait(
         self, key: str = "a", demand: Demand = ONE_CALL, urgency: Urgency = Urgency.NORMAL,

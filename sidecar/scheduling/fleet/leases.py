@@ -47,6 +47,9 @@ class Leases(Protocol):
     def with_gates(self, limiters: tuple[Limiter, ...]) -> tuple[Limiter, ...]:
         """Return the limiters of a call with the gates of those that are shared."""
 
+    async def try_lease(self, waiter: Waiter) -> Lease | None:
+        """Return a lease on the first option that is free now; None if none is."""
+
     async def acquire(self, waiter: Waiter, max_wait: float, *, sticky_wait: float = 0.0) -> Lease:
         """Return a lease as soon as an option is free; see `Admission.acquire`."""
 
@@ -63,11 +66,16 @@ class LocalLeases:
     """Leases by the counts of this process."""
 
     def __init__(self, admission: Admission) -> None:
+        self._admission = admission
         self.acquire = admission.acquire
 
     def with_gates(self, limiters: tuple[Limiter, ...]) -> tuple[Limiter, ...]:
         """Return the limiters: none is shared."""
         return limiters
+
+    async def try_lease(self, waiter: Waiter) -> Lease | None:
+        """Return a lease on the first option that is free now; None if none is."""
+        return self._admission.try_lease(waiter)
 
     def correct(
         self, windows: Iterable[CalendarWindow], before: Demand, after: Demand, started: float
