@@ -71,7 +71,9 @@ class Sidecar:
         client: Any = None
         content = IncomingBody(lambda: None)
         head = RequestHead("1.1", [])
-        self._request = AgentRequest(client, "POST", "", head, content, keep_alive=True)
+        self._request = AgentRequest(
+            client, "POST", "", head, head.headers, content, keep_alive=True
+        )
         self._dispatch = Dispatcher(attempts, laptop.scheduler, Affinity(clock), clock)
 
     async def call(self, job: Job) -> Answer:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from msgspec import Struct
+
 from sidecar.errors import ErrorKind, ProxyError
 
 log = logging.getLogger("sidecar.bodies")
@@ -120,7 +122,8 @@ class BodyMemory:
         """Take `size` bytes if they are free and no call waits; return whether they were."""
         if self._waiters or not self._fits(size, rank):
             return False
-        self._grant(size, grows=grows)
+        self.held += size
+        self._holders += not grows
         return True
 
     def give_back(self, size: int, *, last: bool) -> None:
@@ -134,10 +137,6 @@ class BodyMemory:
         bound = self.ceiling if rank < 2 else self._open_to_all
         return not self.held or self.held + size <= bound
 
-    def _grant(self, size: int, *, grows: bool) -> None:
-        self.held += size
-        self._holders += not grows
-
     def _serve_waiters(self) -> None:
         while self._waiters:
             waiter = self._waiters[0]
@@ -149,14 +148,17 @@ class BodyMemory:
                 waiter = growing[0]
             self._waiters.remove(waiter)
             if not waiter.future.done():
-                self._grant(waiter.size, grows=waiter.grows)
+                self.held += waiter.size
+                self._holders += not waiter.grows
                 waiter.future.set_result(None)
 
 
-class HeldBody:
+class HeldBody(Struct, eq=False):
     """The body of one request: in memory, or in a file while its call waits for a lease.
 
     Attributes:
+        rank: The place among waiting calls: 0 before 1 (interactive) before 2.
+        max_wait: Seconds that the call may wait for memory.
         wire: The body as sent; None if it is streamed.
         plain: The decoded body.
         size: The length of the decoded body, else of the body as sent. It stays after `release`.
@@ -164,19 +166,15 @@ class HeldBody:
         waited: Seconds that the call waited for memory.
     """
 
-    __slots__ = ("_memory", "_reserved", "max_wait", "plain", "rank", "size",
-                 "stored", "waited", "wire")  # fmt: skip
-
-    def __init__(self, memory: BodyMemory) -> None:
-        self._memory = memory
-        self._reserved = 0
-        self.stored: _Stored | None = None
-        self.rank = 2
-        self.max_wait = 0.0
-        self.wire: bytes | None = None
-        self.plain = b""
-        self.size = 0
-        self.waited = 0.0
+    _memory: BodyMemory
+    _reserved: int = 0
+    stored: _Stored | None = None
+    rank: int = 2
+    max_wait: float = 0.0
+    wire: bytes | None = None
+    plain: bytes = b""
+    size: int = 0
+    waited: float = 0.0
 
     async def reserve(self, size: int) -> None:
         """Reserve memory for `size` bytes in all. Raises `ProxyError` if there is none in time."""
@@ -198,9 +196,9 @@ class HeldBody:
 
     def reserve_at_once(self, size: int) -> bool:
         """Reserve memory for `size` bytes in all if that takes no wait; return whether it did."""
-        more = size - self._reserved
-        if more > 0:
-            if not self._memory.take_at_once(more, self.rank, grows=self._reserved > 0):
+        reserved = self._reserved
+        if size > reserved:
+            if not self._memory.take_at_once(size - reserved, self.rank, grows=reserved > 0):
                 return False
             self._reserved = size
         return True
@@ -208,8 +206,10 @@ class HeldBody:
     def keep(self, wire: bytes, plain: bytes) -> None:
         """Hold these bytes, and give back what was reserved beyond them."""
         self.wire, self.plain = wire, plain
-        self.size = len(plain or wire)
-        held = len(wire) + (0 if plain is wire else len(plain))
+        self.size = held = len(wire)
+        if plain is not wire:
+            self.size = len(plain) or held
+            held += len(plain)
         if held < self._reserved:
             self._shrink(held)
 

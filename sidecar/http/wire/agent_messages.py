@@ -9,7 +9,8 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from multidict import CIMultiDict
+from msgspec import Struct
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from sidecar.http.headers import Fields, encoded, has, lines_of
 from sidecar.http.wire.framing import INLINE_BODY_BYTES, LAST_CHUNK, IncomingBody, chunk_of
@@ -32,35 +33,29 @@ class ResponseSink(Protocol):
         """Wait until the client has read enough. Raises `ConnectionError` when it is gone."""
 
 
-class AgentRequest:
+class AgentRequest(Struct, eq=False):
     """A request whose head has arrived.
 
     Attributes:
         raw_path: The request target, as on the wire.
         headers: The header fields by name, but for `Content-Length`.
-        is_http10: Whether the client cannot read chunks, nor interim answers.
         keep_alive: Whether another request may follow on the connection.
         response: The response that has begun; None before.
     """
 
-    __slots__ = (
-        "connection", "content", "head", "headers", "is_http10", "keep_alive", "method", "raw_path",
-        "response",
-    )  # fmt: skip
+    connection: ResponseSink
+    method: str
+    raw_path: str
+    head: RequestHead
+    headers: CIMultiDictProxy[str]
+    content: IncomingBody
+    keep_alive: bool
+    response: RelayedResponse | None = None
 
-    def __init__(
-        self, connection: ResponseSink, method: str, raw_path: str, head: RequestHead,
-        content: IncomingBody, *, keep_alive: bool,
-    ) -> None:  # fmt: skip
-        self.connection = connection
-        self.method = method
-        self.raw_path = raw_path
-        self.head = head
-        self.headers = head.headers
-        self.is_http10 = head.is_http10
-        self.content = content
-        self.keep_alive = keep_alive
-        self.response: RelayedResponse | None = None
+    @property
+    def is_http10(self) -> bool:
+        """Return whether the client cannot read chunks, nor interim answers."""
+        return self.head.is_http10
 
     @property
     def transport(self) -> asyncio.Transport | None:
@@ -85,15 +80,16 @@ class RelayedResponse:
         is_complete: Whether it was written to its end.
     """
 
+    ends_by_close = False
+    is_complete = False
+    _chunked = False
+    _connection: ResponseSink
+
     def __init__(self, status: int, reason: str, fields: Fields, length: int | None) -> None:
         self.status = status
-        self.ends_by_close = False
-        self.is_complete = False
         self._reason = reason or _reason_of(status)
         self._fields = fields
         self._length = length
-        self._chunked = False
-        self._connection: ResponseSink
 
     async def prepare(self, request: AgentRequest, begun: bytes = b"") -> None:
         """Send the head; in one piece with the bytes of the body that are there already."""
@@ -147,7 +143,7 @@ class RelayedResponse:
     def _begin(self, request: AgentRequest) -> None:
         """Make the head; from here on it counts as sent."""
         request.response, self._connection = self, request.connection
-        modern = not request.is_http10
+        modern = not request.head.is_http10
         # The unread rest of a body would be parsed as the next request (RFC 9112 section 9.6).
         stays = request.keep_alive and request.content.is_complete
         lines = lines_of(self._fields)

@@ -185,7 +185,8 @@ class AgentConnection(RequestReader):
 
     async def _answer_nonsense(self) -> None:
         body = IncomingBody(self._adjust_reading)
-        broken = AgentRequest(self, "", "", RequestHead("1.1", []), body, keep_alive=False)
+        head = RequestHead("1.1", [])
+        broken = AgentRequest(self, "", "", head, head.headers, body, keep_alive=False)
         await self._server.refuse(ErrorKind.BAD_REQUEST).send(broken)
 
     async def _refuse_version(self, request: AgentRequest) -> AgentResponse:

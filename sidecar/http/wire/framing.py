@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 from httptools import HTTPProtocol
+from msgspec import Struct
 
 MAX_HEAD_BYTES = 64 * 1024
 """Bytes of a head, of the trailers of a body, or of what frames a chunk."""
@@ -37,36 +38,37 @@ Sink = Callable[[bytes], bool]
 """Takes the next bytes of a body. Returns False to take no more for now."""
 
 
-class IncomingBody:
+class IncomingBody(Struct, eq=False):
     """The body of one message: fed by its connection, read by one task.
 
-    An error comes after the bytes that arrived before it. `length` is the declared one in bytes;
-    None without a declaration.
+    An error comes after the bytes that arrived before it.
+
+    Attributes:
+        on_room: Called when what was too much has been read.
+        length: The declared length in bytes; None without a declaration.
+        pieces: The bytes that have arrived and were not read.
+        size: Their number.
+        is_complete: Whether all of it has arrived.
     """
 
-    __slots__ = (
-        "_error", "_on_room", "_pieces", "_sink", "_waiter", "is_complete", "length", "size",
-    )  # fmt: skip
-
-    def __init__(self, on_room: Callable[[], None], length: int | None = None) -> None:
-        self.length = length
-        self._on_room = on_room
-        self._pieces: list[bytes] = []
-        self._waiter: asyncio.Future[None] | None = None
-        self._sink: Sink | None = None
-        self._error: Exception | None = None
-        self.size = 0
-        self.is_complete = False
+    on_room: Callable[[], None]
+    length: int | None = None
+    pieces: list[bytes] = []
+    size: int = 0
+    is_complete: bool = False
+    _waiter: asyncio.Future[None] | None = None
+    _sink: Sink | None = None
+    _error: Exception | None = None
 
     @property
     def is_drained(self) -> bool:
         """Return whether all of it arrived, and was read."""
-        return self.is_complete and not self._pieces
+        return self.is_complete and not self.pieces
 
     @property
     def is_ready(self) -> bool:
         """Return whether `read` returns without waiting."""
-        return bool(self._pieces) or self.is_complete or self._error is not None
+        return bool(self.pieces) or self.is_complete or self._error is not None
 
     @property
     def error(self) -> Exception | None:
@@ -77,7 +79,7 @@ class IncomingBody:
         """Add the next bytes, unless it has failed. Return whether too many are unread."""
         if self._error is not None:
             return False
-        self._pieces.append(data)
+        self.pieces.append(data)
         if self._sink is not None:
             return False  # `deliver` follows at once
         self.size += len(data)
@@ -88,7 +90,7 @@ class IncomingBody:
     def deliver(self) -> None:
         """Give the sink of `pass_on` what has arrived. The connection calls this once for each
         read, so that pieces which came together are passed on together."""
-        sink, pieces = self._sink, self._pieces
+        sink, pieces = self._sink, self.pieces
         if sink is None or not pieces:
             return
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -104,7 +106,7 @@ class IncomingBody:
     def fill(self, data: bytes) -> None:
         """Set the whole body, of which nothing came before."""
         if data:
-            self._pieces.append(data)
+            self.pieces.append(data)
             self.size = len(data)
         self.is_complete = True
         if self._waiter is not None:
@@ -124,19 +126,19 @@ class IncomingBody:
 
     def take(self) -> bytes:
         """Return what has arrived and was not read; b"" when that is nothing."""
-        pieces = self._pieces
+        pieces = self.pieces
         if not pieces:
             return b""
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
-        full, self.size = self.size > HELD_BODY_BYTES, 0
-        if full:
-            self._on_room()
+        size, self.size = self.size, 0
+        if size > HELD_BODY_BYTES:
+            self.on_room()
         return data
 
     async def read(self) -> bytes:
         """Return the next bytes as they arrive; b"" at the end. Raises the error it failed with."""
-        while not self._pieces:
+        while not self.pieces:
             if self.is_complete:
                 return b""
             if self._error is not None:
@@ -156,7 +158,7 @@ class IncomingBody:
         self._sink = sink
         try:
             while True:
-                if self._pieces and not sink(self.take()):
+                if self.pieces and not sink(self.take()):
                     return False
                 if self._error is not None:
                     raise self._error

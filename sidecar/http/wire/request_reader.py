@@ -104,7 +104,8 @@ class RequestReader(WireProtocol, ParserEvents):
         method, target = parser.get_method().decode(), self._target.decode("latin-1")
         length = None if found is None else int(found[1][1])
         stays = parser.should_keep_alive()
-        self._begin(method, target, length, keep_alive=stays)
+        body = IncomingBody(self._adjust_reading, length)
+        self._arriving = self._queued(method, target, body, keep_alive=stays)
         if known and found is not None and stays and not parser.should_upgrade():
             self._note_repeated(method, target, *found)
 
@@ -124,14 +125,13 @@ class RequestReader(WireProtocol, ParserEvents):
 
     # What arrives.
 
-    def _begin(
-        self, method: str, target: str, length: int | None, *, keep_alive: bool
+    def _queued(
+        self, method: str, target: str, body: IncomingBody, *, keep_alive: bool
     ) -> AgentRequest:
         """Queue a request whose head has arrived, and return it."""
         self._unframed_bytes = 0
-        body = IncomingBody(self._adjust_reading, length)
-        request = AgentRequest(self, method, target, self._head, body, keep_alive=keep_alive)
-        self._arriving = request
+        head = self._head
+        request = AgentRequest(self, method, target, head, head.headers, body, keep_alive)
         self._queue.append(request)
         return request
 
@@ -158,13 +158,13 @@ class RequestReader(WireProtocol, ParserEvents):
             if found is None:
                 return data
             length, start = found
-            request = self._begin(repeated.method, repeated.target, length, keep_alive=True)
+            body = IncomingBody(self._adjust_reading, length)
+            request = self._queued(repeated.method, repeated.target, body, keep_alive=True)
             data = data[start:]
             if len(data) == length:  # as of most: it arrived with its head
-                request.content.fill(data)
-                self._end(request)
+                body.fill(data)
                 return b""
-            self._body_left = length
+            self._arriving, self._body_left = request, length
         arriving, left = self._arriving, self._body_left
         assert arriving is not None  # noqa: S101 - its body is arriving
         piece, rest = (data, b"") if len(data) <= left else (data[:left], data[left:])
