@@ -159,11 +159,13 @@ class Provider:
     proxy: str | None = None
     ca_file: str | None = None
     timeouts: Timeouts = Timeouts()
+    takes_login: bool = field(init=False, repr=False, compare=False)
+    """True with `credential: caller`: each call is sent with its caller's own vendor login."""
 
-    @property
-    def takes_login(self) -> bool:
-        """True with `credential: caller`: each call is sent with its caller's own vendor login."""
-        return bool(self.credentials) and self.credentials[0].source is SecretSource.CALLER
+    def __post_init__(self) -> None:
+        """Set what follows from the credentials."""
+        first = self.credentials[0].source if self.credentials else None
+        object.__setattr__(self, "takes_login", first is SecretSource.CALLER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,8 @@ class ListedModel:
         self._words = {each.tier for each in self._tiers}
         self._units = units
         self._made: dict[tuple[int, ...], Rates] = {}
+        self._only: Rates | None = None
+        """The rates outside of the tiers, once they are made; None if they depend on the time."""
 
     def is_named(self, name: str) -> bool:
         """Return whether `name`, in lower case, is a name of this model."""
@@ -101,7 +103,12 @@ class ListedModel:
 
         The tier's rates, where it has any, take precedence over the usual ones.
         """
-        tier = None if tier is None else tier.lower()
+        only = self._only
+        if tier is None:
+            if only is not None:
+                return only
+        elif (tier := tier.lower()) not in self._words and only is not None:
+            return only
         has_one = self._has_one and tier not in self._words
         chosen = (0,) if has_one else self._choose(at, tier)
         made = self._made.get(chosen)
@@ -112,6 +119,8 @@ class ListedModel:
                 unit: rate for each in reversed(sets[1:]) for unit, rate in each.rates.items()
             }
             made = self._made[chosen] = Rates(rates, self._units)
+        if has_one:
+            self._only = made
         return made
 
     def _choose(self, at: float, tier: str | None) -> tuple[int, ...]:

@@ -63,6 +63,8 @@ _MANY = dict.fromkeys((INPUT, OUTPUT, REQUESTS, "images", "audio_seconds"), _MIL
 _ONE_OF_EACH = {REQUESTS: 1, "images": 1, "audio_seconds": 60}
 """Units besides tokens that a call is estimated to use."""
 
+CallNames = tuple[str | None, str | None, str | None]
+"""The model of a call as served, sent and asked for."""
 Names = tuple[str, ...]
 """Names that a call's model goes by, the most reliable first."""
 
@@ -121,7 +123,7 @@ class Prices:
         self._list = price_list
         self._wall = wall
         self._written: tuple[tuple[Pattern, Tariff], ...] = ()
-        self._cached: dict[tuple[str | None, ...], Tariff | None] = {}
+        self._cached: dict[tuple[str, str, tuple[str | None, ...]], Tariff | None] = {}
         self._reported: dict[tuple[str, str, str], str] = {}
         self._logged: dict[tuple[str, str], None] = {}
 
@@ -176,8 +178,8 @@ class Prices:
         return self._cost(call.usage or _NOTHING, provider, group, names, call.started)
 
     def spent(
-        self, usage: Usage | None, provider: Provider, group: Group,
-        names: tuple[str | None, str | None, str | None], started: float,
+        self, usage: Usage | None, provider: Provider, group: Group, names: CallNames,
+        started: float,
     ) -> Cost | None:  # fmt: skip
         """Return the cost of a failed attempt, by the usage that its vendor reported.
 
@@ -189,32 +191,28 @@ class Prices:
         return self._cost(usage or _NOTHING, provider, group, names, started)
 
     def _cost(
-        self, usage: Usage, provider: Provider, group: Group,
-        names: tuple[str | None, str | None, str | None], started: float,
-    ) -> Cost | None:  # fmt: skip
-        if _is_free(provider):
+        self, usage: Usage, provider: Provider, group: Group, names: CallNames, started: float
+    ) -> Cost | None:
+        vendor = provider.vendor
+        if provider.free or vendor.local_server is not None:
             return Cost(0, 0, FREE, parts=(Cost(0, 0, FREE),) * len(usage.parts))
-        would = self._priced(usage, provider, group, names, started)
+        tariff = self._find(provider, names)
+        said = usage.reported_cost if vendor.reports_cost else None
+        would: Cost | None = None
+        if said is not None and not (tariff is not None and tariff.written):
+            would = _charged(Fraction(said), group, REPORTED)
+        elif usage.parts:
+            would = self._of_parts(usage.parts, provider, group, names, started)
+        elif tariff is not None:
+            exact = tariff.rates(started, usage.service_tier).cost_of(usage)
+            would = None if exact is None else _charged(exact, group, tariff.name)
         if not provider.takes_login:
             return would
         return Cost(0, 0, SUBSCRIPTION) if would is None else _paid_otherwise(would)
 
-    def _priced(
-        self, usage: Usage, provider: Provider, group: Group,
-        names: tuple[str | None, str | None, str | None], started: float,
-    ) -> Cost | None:  # fmt: skip
-        tariff = self._find(provider, *names)
-        said = usage.reported_cost if provider.vendor.reports_cost else None
-        if said is not None and not (tariff is not None and tariff.written):
-            return _charged(Fraction(said), group, REPORTED)
-        if usage.parts:
-            return self._of_parts(usage.parts, provider, group, names, started)
-        found = _exact(tariff, usage, started)
-        return None if found is None else _charged(found[0], group, found[1])
-
     def _of_parts(
-        self, parts: Sequence[Part], provider: Provider, group: Group,
-        names: tuple[str | None, str | None, str | None], started: float,
+        self, parts: Sequence[Part], provider: Provider, group: Group, names: CallNames,
+        started: float,
     ) -> Cost | None:  # fmt: skip
         """Return the cost of several requests: each by its own model's price and size, the sum
         rounded once.
@@ -224,7 +222,7 @@ class Prices:
         found = []
         for number, part in enumerate(parts):
             own = names if part.model is None else (part.model, None, None)
-            tariff = self._find(provider, *own)
+            tariff = self._find(provider, own)
             found.append(_exact(tariff, part.usage, started, int(number == 0), part.largest))
         known = [each for each in found if each is not None]
         if not known:
@@ -276,11 +274,11 @@ class Prices:
         self, provider: Provider, asked: str | None, sent: str | None, priced_as: str | None
     ) -> Tariff | None:
         if priced_as:
-            return self._find(provider, priced_as, None, None)
-        tariff = self._find(provider, sent, None, asked)
+            return self._find(provider, (priced_as, None, None))
+        tariff = self._find(provider, (sent, None, asked))
         if tariff is None:
             reported = self._reported.get((provider.name, provider.base_url, sent or asked or ""))
-            return None if reported is None else self._find(provider, reported, sent, asked)
+            return None if reported is None else self._find(provider, (reported, sent, asked))
         return tariff
 
     def _learn(self, provider: Provider, sent: str | None, served: str | None) -> None:
@@ -291,24 +289,19 @@ class Prices:
                 del self._reported[next(iter(self._reported))]
             self._reported[key] = served
 
-    def _find(
-        self, provider: Provider, served: str | None, sent: str | None, asked: str | None
-    ) -> Tariff | None:
-        key = (provider.name, provider.base_url, served, sent, asked)
+    def _find(self, provider: Provider, names: CallNames) -> Tariff | None:
         try:
-            return self._cached[key]
+            return self._cached[provider.name, provider.base_url, names]
         except KeyError:
-            return self._look_up(provider, served, sent, asked)
+            return self._look_up(provider, names)
 
-    def _look_up(
-        self, provider: Provider, served: str | None, sent: str | None, asked: str | None
-    ) -> Tariff | None:
-        served, sent, asked = _short(served), _short(sent), _short(asked)
-        key = (provider.name, provider.base_url, served, sent, asked)
+    def _look_up(self, provider: Provider, names: CallNames) -> Tariff | None:
+        served, sent, _ = short = tuple(map(_short, names))
+        key = (provider.name, provider.base_url, short)
         if key not in self._cached:
             if len(self._cached) >= MAX_MODELS:
                 del self._cached[next(iter(self._cached))]
-            self._cached[key] = self._choose(provider, _names(served, sent), _names(*key[2:]))
+            self._cached[key] = self._choose(provider, _names(served, sent), _names(*short))
         return self._cached[key]
 
     def _choose(self, provider: Provider, served: Names, names: Names) -> Tariff | None:
@@ -384,10 +377,10 @@ def _names(*some: str | None) -> Names:
 
 
 def _exact(
-    tariff: Tariff | None, usage: Usage, started: float, requests: int = 1, size: int | None = None
+    tariff: Tariff | None, usage: Usage, started: float, requests: int, size: int | None
 ) -> tuple[Exact, str] | None:
-    """Return the exact nano-dollars before the multiplier, and the name of the price; None when
-    unknown."""
+    """Return the exact nano-dollars of a part before the multiplier, and the name of the price;
+    None when unknown."""
     if tariff is None:
         return None
     exact = tariff.rates(started, usage.service_tier).cost(counts_of(usage, requests), size)

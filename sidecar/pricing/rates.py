@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
-from math import lcm
+from math import inf, lcm
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -18,6 +18,8 @@ from sidecar.records import NANODOLLARS, Usage
 
 REQUESTS = "requests"
 INPUT, OUTPUT = "input_tokens", "output_tokens"
+CACHE_READ, CACHE_WRITE = "cache_read_tokens", "cache_write_tokens"
+REASONING = "output_reasoning_tokens"
 CONTEXT = "context_tokens"
 """The size that selects a tier, where it is not that of the whole input."""
 
@@ -50,6 +52,21 @@ class _Line(NamedTuple):
     higher: tuple[tuple[int, int], ...]
 
 
+class _Usual(NamedTuple):
+    """The rates of usage that is only tokens, where all of them are rates of tokens: see `_usual`.
+
+    None is for cached tokens that are charged as input. `largest` is the largest input to which the
+    rates apply.
+    """
+
+    read: int | None
+    written: int | None
+    given: int
+    made: int
+    request: int
+    largest: float
+
+
 class Rates:
     """The rates of one model.
 
@@ -77,6 +94,35 @@ class Rates:
             for total in (INPUT, OUTPUT)
             if tokens and total not in rates
         )
+        self._usual = _usual(self._lines)
+
+    def cost_of(self, usage: Usage) -> Exact | None:
+        """Return the exact nano-dollars of a call with one request; see `cost`."""
+        usual, given, made = self._usual, usage.input_tokens, usage.output_tokens
+        if (
+            usual is None
+            or given is None
+            or made is None
+            or given > usual.largest
+            or usage.units
+            or usage.cache_write_1h_tokens is not None
+            or usage.context_tokens is not None
+        ):
+            return self.cost(counts_of(usage, 1))
+        # As `_sum`, without a dictionary: most calls are of this form.
+        read_rate, write_rate, input_rate, output_rate, total, _ = usual
+        read, written = usage.cache_read_tokens, usage.cache_write_tokens
+        if read is not None and read > 0 and read_rate is not None:
+            total += read * read_rate
+            given -= read
+        if written is not None and written > 0 and write_rate is not None:
+            total += written * write_rate
+            given -= written
+        if given > 0:
+            total += given * input_rate
+        if made > 0:
+            total += made * output_rate
+        return total if self._denominator == 1 else Fraction(total, self._denominator)
 
     def cost(self, counts: UnitCounts, size: int | None = None) -> Exact | None:
         """Return the exact nano-dollars.
@@ -128,6 +174,23 @@ def _reached(
     return rate
 
 
+def _usual(lines: tuple[_Line, ...]) -> _Usual | None:
+    """Return the rates of usual usage; None for a model that has no price for input or output, or
+    one for reasoning."""
+    found = {line.unit: line for line in lines}
+    if not {INPUT, OUTPUT} <= found.keys() or REASONING in found:
+        return None
+    rates = {name: line.rate for name, line in found.items()}
+    return _Usual(
+        read=rates.get(CACHE_READ),
+        written=rates.get(CACHE_WRITE),
+        given=rates[INPUT],
+        made=rates[OUTPUT],
+        request=rates.get(REQUESTS, 0),
+        largest=min((line.higher[0][0] for line in lines if line.higher), default=inf),
+    )
+
+
 def counts_of(usage: Usage, requests: int) -> UnitCounts:
     """Return how much of each unit `usage` is, with this number of requests."""
     counts = dict(usage.units)
@@ -137,15 +200,15 @@ def counts_of(usage: Usage, requests: int) -> UnitCounts:
     if usage.output_tokens is not None:
         counts[OUTPUT] = usage.output_tokens
     if usage.cache_read_tokens is not None:
-        counts["cache_read_tokens"] = usage.cache_read_tokens
+        counts[CACHE_READ] = usage.cache_read_tokens
     if usage.cache_write_tokens is not None:
-        counts["cache_write_tokens"] = usage.cache_write_tokens
+        counts[CACHE_WRITE] = usage.cache_write_tokens
     if usage.cache_write_1h_tokens is not None:
         counts["cache_write_1h_tokens"] = usage.cache_write_1h_tokens
     if usage.context_tokens is not None:
         counts[CONTEXT] = usage.context_tokens
     if usage.reasoning_tokens is not None:
-        counts["output_reasoning_tokens"] = usage.reasoning_tokens
+        counts[REASONING] = usage.reasoning_tokens
     return counts
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from sidecar.humanize import dollars
 from sidecar.pricing.price_list import load
-from sidecar.pricing.rates import Rate, Rates
+from sidecar.pricing.rates import Rate, Rates, counts_of
+from sidecar.records import Usage
 
 UNITS = load().units
 D = Decimal
@@ -156,6 +157,35 @@ def test_token_is_charged_once(rates: dict[str, Rate], used: dict[str, int]) -> 
 def test_cost_is_never_negative(counts: dict[str, int], rates: dict[str, Rate]) -> None:
     cost = Rates(rates, UNITS).cost(counts)
     assert cost is None or cost >= 0
+
+
+SOME_COUNT = st.none() | st.integers(-5, 300) | COUNT
+STEPPED = RATE | st.lists(RATE, min_size=1, max_size=3).map(
+    lambda rates: tuple((100 * number, rate) for number, rate in enumerate(rates))
+)
+ANY_RATES: st.SearchStrategy[dict[str, Rate]] = st.dictionaries(
+    st.sampled_from(
+        ("input_tokens", "output_tokens", "requests", "output_audio_tokens", *OPTIONAL)
+    ),
+    STEPPED,
+)
+USAGE = st.builds(
+    Usage,
+    input_tokens=SOME_COUNT,
+    output_tokens=SOME_COUNT,
+    cache_read_tokens=SOME_COUNT,
+    cache_write_tokens=SOME_COUNT,
+    cache_write_1h_tokens=st.none() | SOME_COUNT,
+    reasoning_tokens=SOME_COUNT,
+    context_tokens=st.none() | SOME_COUNT,
+    units=st.just(()) | st.just((("output_audio_tokens", 7),)),
+)
+
+
+@given(PRICED | ANY_RATES, USAGE)
+def test_cost_of_usage_is_that_of_its_counts(rates: dict[str, Rate], usage: Usage) -> None:
+    made = Rates(rates, UNITS)
+    assert made.cost_of(usage) == made.cost(counts_of(usage, 1))
 
 
 @pytest.mark.parametrize(
