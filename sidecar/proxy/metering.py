@@ -23,6 +23,13 @@ _FIRST = re.compile(
     rb"(?P<json>(?:\xef\xbb\xbf)?\s*[{\[])"
     rb"|(?P<events>(?:\xef\xbb\xbf)?[\r\n]*(?:(?:data|event|id|retry)?:|data[\r\n]))"
 )
+_USUAL_KINDS = {
+    JSON: "json",
+    f"{JSON}; charset=utf-8": "json",
+    EVENTS: "events",
+    f"{EVENTS}; charset=utf-8": "events",
+}
+"""What the first bytes are at the usual content types, so that nothing else is to be decided."""
 _MAX_BLANK_BYTES = 64
 """Bytes of blank lines after which a response is metered by its Content-Type."""
 
@@ -37,10 +44,14 @@ class ResponseMeter:
         self._call = call
         self._mask = reply.mask
         self._label = label = reply.content_type
-        self._unpacking = None if reply.coding in PLAIN_CODINGS else Unpacking(reply.coding)
+        self._unpacking: Unpacking | None = None
         self._head: bytes | None = b""
-        readable = self._unpacking is None or self._unpacking.known
-        self._meter = call.dialect.meter(call.endpoint, label) if readable else NoMeter()
+        if reply.coding not in PLAIN_CODINGS:
+            self._unpacking = Unpacking(reply.coding)
+            if not self._unpacking.known:
+                self._meter: Meter = NoMeter()
+                return
+        self._meter = call.dialect.meter(call.endpoint, label)
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes, still in their content coding."""
@@ -51,7 +62,10 @@ class ResponseMeter:
         elif data:
             self._head = head = self._head + data
             found = _FIRST.match(head)
-            if (
+            if found is not None and found.lastgroup == _USUAL_KINDS.get(self._label):
+                self._head = None
+                self._meter.feed(head)
+            elif (
                 found is not None
                 or len(head.lstrip()) > len("event:")
                 or len(head) > _MAX_BLANK_BYTES
@@ -91,9 +105,11 @@ class ResponseMeter:
     def unfinished(self) -> bool:
         """True if the response is incomplete; False for plain text, which may look like JSON."""
         chosen = self.chosen()
-        if self._label.startswith("text/plain") and not chosen.expects_end:
-            return False
-        return chosen.unfinished and not self._lost
+        return (
+            chosen.unfinished
+            and not self._lost
+            and (chosen.expects_end or not self._label.startswith("text/plain"))
+        )
 
     @property
     def unread(self) -> bool:
@@ -107,8 +123,9 @@ class ResponseMeter:
         without them.
         """
         chosen = self.chosen()
-        ended = chosen.finished or (whole and not self.unfinished)
-        return ended and not chosen.unread and not self._lost
+        if not chosen.finished and (not whole or (chosen.unfinished and self.unfinished)):
+            return False
+        return not chosen.unread and (self._unpacking is None or not self._unpacking.lost)
 
     @property
     def at_boundary(self) -> bool:
@@ -162,46 +179,40 @@ def read_meter(
 
     `whole` is whether all bytes of the response arrived.
     """
-    usage, live.repeats_usage = _used(live, call, provider, meter)
-    live.usage = None if live.repeats_usage else usage
+    usage: Usage | None = None
+    retold = call.method != "POST"
+    plugin: Dialect | Vendor = call.dialect
     complete = whole
     try:
-        _read_end(live, meter)
-        complete = meter.complete(whole=whole)
+        chosen = meter.chosen()
+        endpoint = call.endpoint
+        if retold or endpoint.owned is not None or not endpoint.named:
+            retold = is_lookup(call, chosen.created())
+        usage = chosen.usage()
+        if chosen.pending:
+            usage = None  # of work that is still in progress
+        elif usage is not None and provider is not None:
+            plugin = provider.vendor
+            usage = plugin.normalize(usage, endpoint)
+    except Exception as error:  # noqa: BLE001 - of a plugin
+        hook = "meter" if plugin is call.dialect else "normalize"
+        log_plugin_error(error, plugin, hook, f"usage of call {live.call_id} is not counted")
+        usage = None
+    live.usage, live.repeats_usage = (None if retold else usage), retold
+    try:
+        complete = _read_end(live, meter, whole=whole)
     except Exception as error:  # noqa: BLE001 - of a plugin
         unknown = f"whether the response of call {live.call_id} is complete is unknown"
         log_plugin_error(error, call.dialect, "meter", unknown)
     if live.usage is not None:
         live.usage_state = UsageState.REPORTED if complete else UsageState.PARTIAL
-    elif call.bills and not live.repeats_usage:
+    elif call.bills and not retold:
         live.usage_state = UsageState.UNKNOWN
-    return usage if live.repeats_usage and complete else None
+    return usage if retold and complete else None
 
 
-def _used(
-    live: LiveCall, call: Call, provider: Provider | None, meter: ResponseMeter
-) -> tuple[Usage | None, bool]:
-    """Return the reported usage, and whether it is that of an earlier call. Usage of work that is
-    still in progress is not returned."""
-    retold = call.method != "POST"
-    usage: Usage | None = None
-    plugin: Dialect | Vendor = call.dialect
-    try:
-        chosen = meter.chosen()
-        retold = is_lookup(call, chosen.created())
-        usage = None if chosen.pending else chosen.usage()
-        if usage is not None and provider is not None:
-            plugin = provider.vendor
-            usage = plugin.normalize(usage, call.endpoint)
-    except Exception as error:  # noqa: BLE001 - of a plugin
-        hook = "meter" if plugin is call.dialect else "normalize"
-        log_plugin_error(error, plugin, hook, f"usage of call {live.call_id} is not counted")
-        usage = None
-    return usage, retold
-
-
-def _read_end(live: LiveCall, meter: ResponseMeter) -> None:
-    """Set model, outcome and reason from the response."""
+def _read_end(live: LiveCall, meter: ResponseMeter, *, whole: bool) -> bool:
+    """Set model, outcome and reason from the response; return whether it is complete."""
     chosen = meter.chosen()
     live.model_served = meter.masked(chosen.model) or live.model_served
     error = chosen.error
@@ -211,6 +222,7 @@ def _read_end(live: LiveCall, meter: ResponseMeter) -> None:
     if error is not None and live.outcome is Outcome.OK:
         live.outcome = Outcome.UPSTREAM_ERROR
         live.reason = f"in its answer: {code_word(meter.masked(error))}"
+    return meter.complete(whole=whole)
 
 
 def is_lookup(call: Call, created_ids: Iterable[str]) -> bool:
@@ -221,10 +233,10 @@ def is_lookup(call: Call, created_ids: Iterable[str]) -> bool:
     if call.method != "POST":
         return True
     endpoint = call.endpoint
+    if endpoint.owned is None and endpoint.named:
+        return False  # its path has no id, whatever id the response has
     if endpoint.owned is not None and endpoint.creates is None and not endpoint.starts_work:
         return True
-    if endpoint.named and endpoint.owned is None:
-        return False  # its path has no id, whatever id the response has
     path = unquote(call.located.path)
     return any(name and _stands_in(path, name) for name in created_ids)
 
