@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fleet_nodes import Node, fleet
 from held_vendor import Gate
-from real_redis import needs_redis
+from real_redis import needs_redis, redis_server
 from running_sidecar import request
 from sample_answers import CHAT, body
 from scripted_vendor import ScriptedVendor, answer
@@ -70,18 +70,22 @@ async def test_slots_of_a_killed_process_are_free_again(
 ) -> None:
     gate = Gate()
     vendor.play(gate)
-    async with fleet(tmp_path, vendor, "limits: {concurrency: 1}", "60s") as (one, other):
-        held = asyncio.create_task(one.ask())
-        await until(lambda: len(gate.order) == 1, 10)
-        waits = asyncio.create_task(other.ask())
-        await asyncio.sleep(0.5)
-        assert len(gate.order) == 1
-        one.process.kill()
-        await until(lambda: len(gate.order) == 2, 30)
-        gate.let(2)
-        assert (await waits).status == 200
-        held.cancel()
-        await asyncio.gather(held, return_exceptions=True)
+    limit = "limits: {concurrency: 1}"
+    with redis_server() as server:
+        async with fleet(tmp_path, vendor, limit, "60s", server=server) as (one, other):
+            held = asyncio.create_task(one.ask())
+            await until(lambda: len(gate.order) == 1, 10)
+            waits = asyncio.create_task(other.ask())
+            await asyncio.sleep(0.5)
+            assert len(gate.order) == 1
+            one.process.kill()
+            await one.process.wait()
+            await seem_silent_for(16, server)
+            await until(lambda: len(gate.order) == 2, 30)
+            gate.let(2)
+            assert (await waits).status == 200
+            held.cancel()
+            await asyncio.gather(held, return_exceptions=True)
 
 
 async def test_status_shows_the_processes_and_the_one_with_another_file(
@@ -123,6 +127,16 @@ async def test_cooldown_and_pause_of_one_process_hold_in_the_other(
         async with asyncio.timeout(10):
             while by not in (shown := await printed(tmp_path / "b", 0)):
                 assert "paused" not in shown
+
+
+async def seem_silent_for(seconds: int, server: str) -> None:
+    """Put the last sign of life of the node that holds a lease back, in place of waiting."""
+    from redis.asyncio import Redis
+
+    async with Redis.from_url(server) as client:
+        (leases,) = await client.keys("{team}:n:*")
+        node = leases.rpartition(b":")[2]
+        await client.zincrby("{team}:nodes", -seconds * 1_000_000, node)
 
 
 def config(folder: Path) -> str:

@@ -6,11 +6,13 @@ The checks read source text only, but for `inherited_private_names`, which impor
 from __future__ import annotations
 
 import ast
+import gc
 import inspect
 import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -43,6 +45,17 @@ _DOCUMENTED_PRIVATE = {"_asdict", "_replace", "_fields", "_make", "_value_", "_n
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
+@contextmanager
+def _lasting() -> Iterator[None]:
+    """Keep what is built here, which lasts, out of every garbage collection."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 @dataclass(frozen=True)
 class Source:
     """A file by its path below the root of the project, and its text."""
@@ -58,12 +71,23 @@ class Source:
 
     @cached_property
     def tree(self) -> ast.Module:
-        return ast.parse(self.text)
+        with _lasting():
+            return ast.parse(self.text)
+
+    @cached_property
+    def owned_nodes(self) -> list[tuple[str, ast.AST]]:
+        """Every node of the tree, as `ast.walk` orders them, with the innermost class around it."""
+        with _lasting():
+            found: list[tuple[str, ast.AST]] = [("", self.tree)]
+            for owner, parent in found:  # which grows
+                inner = parent.name if isinstance(parent, ast.ClassDef) else owner
+                found += [(inner, node) for node in ast.iter_child_nodes(parent)]
+            return found
 
     @cached_property
     def nodes(self) -> list[ast.AST]:
         """Every node of the tree."""
-        return list(ast.walk(self.tree))
+        return [node for _, node in self.owned_nodes]
 
     @property
     def module(self) -> str:

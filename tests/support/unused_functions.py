@@ -15,6 +15,7 @@ import io
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from house_checks import Source
@@ -27,6 +28,8 @@ _STANDARD = (
 )  # fmt: skip
 _AMBIGUOUS = {name for each in _STANDARD for name in dir(each)}
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
+Place = tuple[str, int]
+"""A path, and a line of it."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,14 @@ class Public:
     module: str
     owner: str
     name: str
+    path: str = field(compare=False)
     node: _Function = field(compare=False)
+
+    def contains(self, place: Place) -> bool:
+        """Return whether a place is in the function, or in a decorator of it."""
+        path, line = place
+        first = min(each.lineno for each in (self.node, *self.node.decorator_list))
+        return path == self.path and first <= line <= (self.node.end_lineno or 0)
 
     def __str__(self) -> str:
         return ".".join(filter(None, (self.module, self.owner, self.name)))
@@ -57,16 +67,18 @@ class Sources:
             self._learn(source.nodes)
         for target, value in self._aliases:
             self._types.setdefault(target, set()).update({value, *self._types.get(value, ())})
-        self._uses: dict[str, list[tuple[ast.AST, set[str] | None]]] = {}
-        for node, name, receivers in self._every_use():
-            self._uses.setdefault(name, []).append((node, receivers))
+        self._uses: dict[str, dict[str | None, list[Place]]] = {}
+        for name, receiver, place in self._every_use():
+            self._uses.setdefault(name, {}).setdefault(receiver, []).append(place)
 
     def unused(self) -> Iterator[Public]:
         """Every public function and method without a use, except those that a framework calls."""
         for each in self._public():
-            inside = set(map(id, ast.walk(each.node)))
-            uses = (who for node, who in self._uses.get(each.name, ()) if id(node) not in inside)
-            if not any(self._is_use(each, receivers) for receivers in uses):
+            uses = self._uses.get(each.name, {})
+            if not any(
+                self._is_use(each, receiver) and not all(map(each.contains, places))
+                for receiver, places in uses.items()
+            ):
                 yield each
 
     def _learn(self, nodes: Iterable[ast.AST]) -> None:
@@ -99,36 +111,43 @@ class Sources:
             module = source.module
             for node in source.tree.body:
                 if isinstance(node, _Function) and _is_public(node):
-                    yield Public(module, "", node.name, node)
+                    yield Public(module, "", node.name, source.path, node)
                 if isinstance(node, ast.ClassDef) and node.name not in self._protocols:
                     for inner in filter(_is_public, node.body):
                         assert isinstance(inner, _Function)
                         if not _overrides_foreign(module, node.name, inner.name):
-                            yield Public(module, node.name, inner.name, inner)
+                            yield Public(module, node.name, inner.name, source.path, inner)
 
-    def _every_use(self) -> Iterator[tuple[ast.AST, str, set[str] | None]]:
-        """Each use: its node, the name, and the classes its receiver may be of; None for a name."""
+    def _every_use(self) -> Iterator[tuple[str, str | None, Place]]:
+        """Each use: the name, what it is an attribute of, and where; None for a name.
+
+        `self` is given as `self.` and its class.
+        """
         for source in self._all:
-            for owner, node in _within_classes(source.tree):
+            for owner, node in source.owned_nodes:
                 if isinstance(node, ast.Name):
-                    yield node, node.id, None
+                    yield node.id, None, (source.path, node.lineno)
                 elif isinstance(node, ast.alias):
-                    yield node, node.name.rpartition(".")[2], None
+                    yield node.name.rpartition(".")[2], None, (source.path, node.lineno)
                 elif isinstance(node, ast.Attribute):
                     last = _last(node.value)
-                    yield (
-                        node,
-                        node.attr,
-                        {owner} if last == "self" else {last, *self._types.get(last, ())},
-                    )
+                    receiver = f"self.{owner}" if last == "self" else last
+                    yield node.attr, receiver, (source.path, node.lineno)
 
-    def _is_use(self, public: Public, receivers: set[str] | None) -> bool:
+    @cache  # noqa: B019 - lives as long as one test
+    def _classes_of(self, receiver: str) -> tuple[set[str], set[str]]:
+        """Return the classes that a receiver may be of, and those of them that are known."""
+        _, is_self, owner = receiver.partition("self.")
+        found = {owner} if is_self else {receiver, *self._types.get(receiver, ())}
+        return found, found & self._bases.keys()
+
+    def _is_use(self, public: Public, receiver: str | None) -> bool:
         name = public.name
+        if receiver is None:
+            return not public.owner
+        receivers, known = self._classes_of(receiver)
         if not public.owner:
-            return receivers is None or public.module.rpartition(".")[2] in receivers
-        if receivers is None:
-            return False
-        known = receivers & self._bases.keys()
+            return public.module.rpartition(".")[2] in receivers
         if known & self._family(public.owner):
             return True
         if any(name in self._protocols.get(each, ()) for each in known):
@@ -169,17 +188,6 @@ def _handed_on(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
         yield node.target, node.iter
     elif isinstance(node, ast.withitem) and node.optional_vars is not None:
         yield node.optional_vars, node.context_expr
-
-
-def _within_classes(tree: ast.AST) -> Iterator[tuple[str, ast.AST]]:
-    """Each node of a tree, with the innermost class around it."""
-    left: list[tuple[str, ast.AST]] = [("", tree)]
-    while left:
-        owner, parent = left.pop()
-        owner = parent.name if isinstance(parent, ast.ClassDef) else owner
-        found = [(owner, node) for node in ast.iter_child_nodes(parent)]
-        yield from found
-        left += found
 
 
 def _last(node: ast.expr) -> str:
