@@ -45,7 +45,8 @@ class Vault:
     """The secrets of a snapshot's references.
 
     `clock` is monotonic seconds. Resolving blocks (`load`, off the loop); looking up does not.
-    `on_replaced` are called on the loop with the references whose secret changed.
+    `on_replaced` are called on the loop with the references whose secret changed. `version` is
+    another number once anything was resolved anew, so that what was looked up before may differ.
     """
 
     def __init__(self, environ: Mapping[str, str], clock: Callable[[], float]) -> None:
@@ -56,6 +57,7 @@ class Vault:
         self._usable: dict[str, tuple[tuple[CredentialRef, ...], str]] = {}
         self._replaced: list[CredentialRef] = []
         self._rejected: dict[CredentialRef, Secret | None] = {}
+        self.version = 0
         self.on_replaced: list[Callable[[Sequence[CredentialRef]], None]] = []
 
     def load(self, snapshot: Snapshot) -> None:
@@ -73,7 +75,7 @@ class Vault:
         self._note_replaced(held)
         self._resolved = held
         self._rejected = {ref: old for ref, old in self._rejected.items() if ref in wanted}
-        self._usable = {}
+        self._forget_usable()
 
     def secret(self, ref: CredentialRef) -> Secret | None:
         """Return the secret; None when there is none, or none can be resolved (see `why_not`)."""
@@ -98,6 +100,10 @@ class Vault:
     def unavailable(self, provider: Provider) -> str:
         """Return why the provider cannot be used; "" when it can."""
         return self.usable(provider)[1]
+
+    def _forget_usable(self) -> None:
+        self._usable = {}
+        self.version += 1
 
     def _find_usable(self, provider: Provider) -> tuple[tuple[CredentialRef, ...], str]:
         reasons = [self.why_unusable(provider, ref) for ref in provider.credentials]
@@ -151,7 +157,7 @@ class Vault:
                 new = _Resolved(old.secret, "", old.stamp, new.resolved_at)
             self._note_replaced({ref: new})
             self._resolved[ref] = new
-        self._usable = {}
+        self._forget_usable()
 
     def announce(self) -> None:
         """Call `on_replaced` with the references whose secret changed since the last time.

@@ -34,7 +34,7 @@ from sidecar.plugin_api.error_class import (
     classify_by_status,
 )
 from sidecar.plugin_api.guard import plugin_guard
-from sidecar.plugin_api.vendor import Secret, Vendor
+from sidecar.plugin_api.vendor import Vendor
 from sidecar.proxy.attempt_usage import AttemptUsageReader, attempt_record, cut_short
 from sidecar.proxy.in_flight import LiveCall
 from sidecar.proxy.stream import error_masking
@@ -51,8 +51,8 @@ from sidecar.proxy.stream.transforming import (
 from sidecar.records import AttemptUsage
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
-from sidecar.routing.request_rewrite import Rewriter
-from sidecar.routing.upstream_key import UpstreamAddress
+from sidecar.routing.request_rewrite import Rewriter, secret_of
+from sidecar.routing.upstream_key import NO_ADDRESS, UpstreamAddress
 from sidecar.scheduling.cooldown import classify_connection_error
 
 log = logging.getLogger("sidecar.proxy.attempt")
@@ -61,6 +61,8 @@ CLASSIFIED_BODY_BYTES = 64 * 1024
 """Bytes of an error response that are passed to the vendor's plugin."""
 _VERDICTS = {each: each.value for each in ErrorClass}
 """The words of attempts' records: reading `value` of an enumeration runs code."""
+_REDIRECT = 300
+"""The lowest status that is no success."""
 _OF_THE_SECRET = frozenset(
     {ErrorClass.AUTH_FAILED, ErrorClass.QUOTA_EXHAUSTED, ErrorClass.RATE_LIMITED}
 )
@@ -71,7 +73,7 @@ class AttemptResult(Struct, frozen=True):
     """The result of an attempt: a response (`reply`), or a failure below HTTP (`error`).
 
     Attributes:
-        base_url: The base URL that the request was sent to.
+        address: Where the request was sent to.
         body: The whole body of an error response; None if the body is still to be read.
         in_stream: The status was a success, but the stream began with an error.
         stream_filter: Removes the usage events that the client did not request.
@@ -87,7 +89,7 @@ class AttemptResult(Struct, frozen=True):
 
     candidate: Candidate
     classification: Classification
-    base_url: str = ""
+    address: UpstreamAddress = NO_ADDRESS
     reply: Reply | None = None
     body: bytes | None = None
     error: UpstreamError | None = None
@@ -159,25 +161,23 @@ class Attempts:
         secret was replaced meanwhile. The calling code must close the result."""
         live.provider, live.credential = candidate.provider.name, candidate.credential_name
         live.model_served, live.transform = candidate.model, ""
-        secret = self._secret(candidate)
         made = self._transformed if candidate.steps else self._sent
-        attempted = await made(call, candidate, secret, rewriter, live)
+        attempted = await made(call, candidate, rewriter, live)
         if attempted.classification.error_class not in _OF_THE_SECRET:
             return attempted
+        secret = attempted.address.secret
         if attempted.error_class is ErrorClass.AUTH_FAILED and candidate.credential is not None:
             await self._vault.rejected(candidate.credential, secret)
-        replacement = self._secret(candidate)
-        if replacement == secret:
+        if secret_of(candidate, self._vault) == secret:
             return attempted
         if rewriter.consumed:
             return structs.replace(attempted, outdated=True)
         live.transform = ""
-        return await made(call, candidate, replacement, rewriter, live)
+        return await made(call, candidate, rewriter, live)
 
     async def _transformed(
-        self, call: Call, candidate: Candidate, secret: Secret | None, rewriter: Rewriter,
-        live: LiveCall,
-    ) -> AttemptResult:  # fmt: skip
+        self, call: Call, candidate: Candidate, rewriter: Rewriter, live: LiveCall
+    ) -> AttemptResult:
         try:
             if candidate.is_local:
                 return _answered(local_answer(call, candidate), candidate, live)
@@ -185,22 +185,20 @@ class Attempts:
         except ProxyError as refusal:
             return _refused(candidate, refusal, live)
         if not outgoing.applied:
-            return await self._sent(call, candidate, secret, rewriter, live)
+            return await self._sent(call, candidate, rewriter, live)
         self.notes.add(call.key.name, outgoing.notes)
         live.transform = outgoing.names
         changed = Rewriter(outgoing.call, None)
-        attempted = await self._sent(outgoing.call, candidate, secret, changed, live)
+        attempted = await self._sent(outgoing.call, candidate, changed, live)
         return _to_client(attempted, outgoing)
 
     async def _sent(
-        self, call: Call, candidate: Candidate, secret: Secret | None, rewriter: Rewriter,
-        live: LiveCall,
-    ) -> AttemptResult:  # fmt: skip
+        self, call: Call, candidate: Candidate, rewriter: Rewriter, live: LiveCall
+    ) -> AttemptResult:
         began = self._clock()
-        base_url, reply, state = "", None, SendState()
+        to, reply, state = NO_ADDRESS, None, SendState()
         try:
-            to = rewriter.address(candidate, secret, self._local)
-            base_url = to.base_url
+            to = rewriter.address(candidate, self._vault, self._local)
             lines, body = _lines(call, candidate, rewriter, to), rewriter.body(candidate)
             if isinstance(body, IncomingBody) and body.length is not None:
                 # A body that is streamed keeps the client's framing.
@@ -209,24 +207,27 @@ class Attempts:
                 candidate.provider, call.method, to.url, lines, body, state,
                 at_least_once=call.may_repeat(candidate.route),
             )  # fmt: skip
-            error_masking.mask_head(reply, secret)
-            if reply.status < HTTPStatus.MULTIPLE_CHOICES and not call.facts.streaming:
-                attempted = AttemptResult(candidate, TAKEN, base_url, reply)
+            if to.mask is not None:
+                error_masking.mask_head(reply, to.mask)
+            if reply.status < _REDIRECT and not call.facts.streaming:
+                attempted = AttemptResult(candidate, TAKEN, to, reply)
             else:
-                attempted = await self._judged(call, candidate, base_url, reply, live)
+                attempted = await self._judged(call, candidate, to, reply, live)
         except UpstreamError as error:
             if reply is None and rewriter.broken:
                 why = malformed()
                 self._note_cut(call, candidate, reply, why, live, began, state)
                 raise why from None
-            attempted = self._broken_off(call, candidate, base_url, reply, error, live)
+            attempted = self._broken_off(call, candidate, to, reply, error, live)
         except BaseException as error:
             self._note_cut(call, candidate, reply, error, live, began, state)
             raise
-        seconds, judged = self._clock() - began, attempted.classification
-        verdict = "failed" if attempted.error else _VERDICTS[judged.error_class]
-        said = verdict, judged.reason, seconds, attempted.spent
-        live.note(attempt_record(candidate, attempted.reply, *said))
+        judged = attempted.classification
+        verdict = _VERDICTS[judged.error_class] if attempted.error is None else "failed"
+        seconds, spent = self._clock() - began, attempted.spent
+        live.note(
+            attempt_record(candidate, attempted.reply, verdict, judged.reason, seconds, spent)
+        )
         if reply is None or not (call.facts.streaming or is_event_stream(reply)):
             return attempted
         hiding = _hiding(call, reply) if rewriter.injects_usage_option(candidate) else None
@@ -234,7 +235,7 @@ class Attempts:
         return structs.replace(attempted, stream_filter=hiding, masking=masking)
 
     def _broken_off(
-        self, call: Call, candidate: Candidate, base_url: str, reply: Reply | None,
+        self, call: Call, candidate: Candidate, to: UpstreamAddress, reply: Reply | None,
         error: UpstreamError, live: LiveCall,
     ) -> AttemptResult:  # fmt: skip
         """Return the result of an attempt without a response, or whose response broke off early."""
@@ -243,7 +244,7 @@ class Attempts:
         if reply is not None:
             spent = used.usage_of_cancelled(call, candidate, reply, error, since, sent=True)
         lost = reply is None and error.sent and not call.may_repeat(candidate.route)
-        return _failed(candidate, base_url, error, spent, lost=lost)
+        return _failed(candidate, to, error, spent, lost=lost)
 
     def _note_cut(
         self, call: Call, candidate: Candidate, reply: Reply | None, error: BaseException,
@@ -256,13 +257,8 @@ class Attempts:
         )
         live.note(attempt_record(candidate, reply, *cut_short(live, error), seconds, spent))
 
-    def _secret(self, candidate: Candidate) -> Secret | None:
-        if candidate.login is not None:
-            return candidate.login.secret
-        return None if candidate.credential is None else self._vault.secret(candidate.credential)
-
     async def _begun_badly(
-        self, call: Call, candidate: Candidate, base_url: str, reply: Reply,
+        self, call: Call, candidate: Candidate, to: UpstreamAddress, reply: Reply,
         beginning: Beginning, live: LiveCall,
     ) -> AttemptResult:  # fmt: skip
         """Return the result for a response of status 200 that begins with an error.
@@ -280,14 +276,14 @@ class Attempts:
         spent = used.usage_from_response(call, candidate, reply, reply.peeked, live.started)
         spent = spent or used.unknown_usage(call, candidate, live.started)
         if body is not None:
-            return AttemptResult(candidate, classification, base_url, reply, body, spent=spent)
+            return AttemptResult(candidate, classification, to, reply, body, spent=spent)
         fault = UpstreamError(Fault.PROTOCOL, classification.reason, sent=True)
         return AttemptResult(
-            candidate, classification, base_url, error=fault, in_stream=True, spent=spent
+            candidate, classification, to, error=fault, in_stream=True, spent=spent
         )
 
     async def _judged(
-        self, call: Call, candidate: Candidate, base_url: str, reply: Reply,
+        self, call: Call, candidate: Candidate, to: UpstreamAddress, reply: Reply,
         live: LiveCall,
     ) -> AttemptResult:  # fmt: skip
         if reply.status < HTTPStatus.BAD_REQUEST:
@@ -296,19 +292,17 @@ class Attempts:
                 beginning = await read_beginning(call, candidate, reply)
                 classification = beginning.judgement
                 if classification.error_class is not ErrorClass.OK:
-                    return await self._begun_badly(
-                        call, candidate, base_url, reply, beginning, live
-                    )
+                    return await self._begun_badly(call, candidate, to, reply, beginning, live)
             except BaseException:
                 reply.close()  # the vendor must not work for it any more
                 raise
-            return AttemptResult(candidate, classification, base_url, reply)
+            return AttemptResult(candidate, classification, to, reply)
         try:
             body, whole = await reply.read_all(MAX_INLINE_RESPONSE_BYTES)
             if not whole:
                 raise UpstreamError(Fault.PROTOCOL, "its error answer has no end", sent=True)
         except UpstreamError as error:
-            return _failed(candidate, base_url, error)
+            return _failed(candidate, to, error)
         finally:
             reply.close()
         body = await error_masking.mask_error(body, reply)  # it may quote the credential
@@ -319,7 +313,7 @@ class Attempts:
             # The agent renews its login when it sees the vendor's own answer.
             classification = structs.replace(classification, error_class=ErrorClass.CLIENT_ERROR)
         spent = self._attempt_usage.usage_from_response(call, candidate, reply, body, live.started)
-        return AttemptResult(candidate, classification, base_url, reply, body, spent=spent)
+        return AttemptResult(candidate, classification, to, reply, body, spent=spent)
 
 
 def _lines(call: Call, candidate: Candidate, rewriter: Rewriter, to: UpstreamAddress) -> bytes:
@@ -372,9 +366,9 @@ def _classified(vendor: Vendor, answer: UpstreamResponse) -> Classification:
 
 
 def _failed(
-    candidate: Candidate, base_url: str, error: UpstreamError, spent: AttemptUsage | None = None,
-    *, lost: bool = False,
+    candidate: Candidate, to: UpstreamAddress, error: UpstreamError,
+    spent: AttemptUsage | None = None, *, lost: bool = False,
 ) -> AttemptResult:  # fmt: skip
     return AttemptResult(
-        candidate, classify_connection_error(error), base_url, error=error, spent=spent, lost=lost
+        candidate, classify_connection_error(error), to, error=error, spent=spent, lost=lost
     )

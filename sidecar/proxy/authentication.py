@@ -61,7 +61,8 @@ def authenticate(snapshot: Snapshot, head: RequestHead, query: str) -> Identifie
     login = None
     if len(owners) > 1:
         kept, login = without_login(kept), find_login(kept)
-    found = Identified(snapshot, query, key, key_hash, texts, RequestFields(kept), rest, login)
+    may_expire, fields = bool(key.expires or key_hash.until), RequestFields(kept)
+    found = Identified(snapshot, query, key, key_hash, may_expire, texts, fields, rest, login)
     head.caller = found
     return found
 

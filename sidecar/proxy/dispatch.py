@@ -215,7 +215,8 @@ class Dispatcher:
     async def _attempt(self, retry: RetryState, lease: Lease) -> AttemptResult:
         call, rewriter, live, candidate = retry.call, retry.rewriter, retry.live, lease.candidate
         try:
-            if (edits := rewriter.edits(candidate)) or call.held.stored is not None:
+            edits = rewriter.edits(candidate)
+            if edits or call.held.stored is not None:
                 await call.held.restore(copy=edits)
         except BaseException:
             lease.refund(sent=False)

@@ -41,8 +41,8 @@ from sidecar.routing.call import (
 )
 from sidecar.routing.caller_login import check_login
 from sidecar.routing.candidates import Candidate
-from sidecar.routing.owners import named_object
 from sidecar.routing.request_rewrite import Rewriter
+from sidecar.scheduling.lease import Lease
 from sidecar.scheduling.limiter import Demand
 
 log = logging.getLogger("sidecar.proxy")
@@ -61,7 +61,7 @@ class Proxy:
     def __init__(self, services: Services, guard: RequestGuard) -> None:
         self._services = services
         self._guard = guard
-        self._plans = routing.Plans(services.vault.usable, services.draw)
+        self._plans = routing.Plans(services.vault, services.draw)
         services.configuration.listeners.append(lambda _: self._plans.clear())
         self._deferred = Deferred(
             services.ledger, services.owners, services.scheduler, services.prices,
@@ -104,17 +104,17 @@ class Proxy:
 
     async def _serve(self, passage: Passage) -> AgentResponse:
         call = await self._read_request(passage)
-        if call.endpoint.lists_models:
+        endpoint, models = call.endpoint, call.facts.models
+        if endpoint.lists_models:
             return await self._list_models(passage, call)
-        found = self._plans.find(
-            call.key, call.dialect, call.endpoint, call.facts.models, call.held.size
-        )
+        found = self._plans.find(call.key, call.dialect, endpoint, models, call.held.size)
         if found.login_takers:
             found = routing.with_login(found, call.login)
-        routing.require_candidates(found, call.key, call.endpoint, call.facts.models)
         candidates: Sequence[Candidate] = found.candidates
-        if (named := named_object(call)) is not None:
-            candidates = await self._services.owners.restrict(call, named, candidates)
+        if not candidates:
+            routing.require_candidates(found, call.key, endpoint, models)
+        if endpoint.owned is not None or call.facts.previous_id is not None:
+            candidates = await self._services.owners.restrict(call, candidates)
         rewriter = Rewriter(call, passage.request.content)
         attempted = await self._services.dispatch.send(passage, call, candidates, rewriter)
         rewriter.release()
@@ -130,7 +130,8 @@ class Proxy:
         key = caller.key
         live.key, live.urgency = key, key.urgency
         services.ledger.seen(key.name, live.program)
-        authentication.check_enabled(key, caller.key_hash, services.wall())
+        if not key.enabled or caller.may_expire:
+            authentication.check_enabled(key, caller.key_hash, services.wall())
         form = caller.form or self._read_form(request, caller)
         call = passage.call = await read_call(request, caller, form, passage.held)
         if passage.held.waited:
@@ -187,11 +188,11 @@ class Proxy:
     ) -> AgentResponse:
         """Send the response of the last attempt to the client, and meter its usage."""
         relay, live, reply = passage.relay, passage.live, attempted.reply
-        if attempted.answer is not None:
+        if reply is None:
+            assert attempted.answer is not None  # noqa: S101 - dispatch promises one of them
             return await self._pass_on_local(passage, call, attempted.answer)
-        assert reply is not None  # noqa: S101 - dispatch promises it
         live.status = reply.status
-        if relay.started and (why := cannot_follow(attempted, live)):
+        if relay.response is not None and (why := cannot_follow(attempted, live)):
             passage.meter = None if attempted.body is not None else ResponseMeter(call, reply)
             return await fail(relay, call, why, live)
         fields = proxy_responses.relayed_headers(passage.request, call, attempted, live)
@@ -220,7 +221,7 @@ class Proxy:
 
     async def _pass_on_local(self, passage: Passage, call: Call, answer: bytes) -> AgentResponse:
         """Send the answer that a transform has given."""
-        if passage.relay.started:
+        if passage.relay.response is not None:
             no_stream = f"{passage.live.transform} answers a call for a stream with JSON"
             why = LocalReply(ErrorKind.INTERNAL, no_stream)
             return await fail(passage.relay, call, why, passage.live)
@@ -235,9 +236,9 @@ class Proxy:
         live.reason, live.refusal = why.message, why.kind
         if live.key is not None and live.outcome is not Outcome.UPSTREAM_ERROR:
             self._services.ledger.refused(live.key.name)
-        if passage.relay.started and call is not None and passage.meter is None:
+        if passage.relay.response is not None and call is not None and passage.meter is None:
             return await fail(passage.relay, call, why, live)
-        if passage.relay.started and call is not None and passage.meter is not None:
+        if passage.relay.response is not None and call is not None and passage.meter is not None:
             return await passage.relay.truncate(
                 call.dialect, call.endpoint, passage.meter, why, live.call_id
             )
@@ -263,7 +264,11 @@ class Proxy:
             record = services.live.close(live)
             if live.cost is None and candidate is not None and record.unpriced:
                 self._log_unpriced(live, candidate)
-            self._note_objects(passage, record, self._settle(passage, record), retold)
+            counted = (
+                None if passage.lease is None else self._settle(passage, passage.lease, record)
+            )
+            if retold is not None or (passage.call is not None and passage.call.endpoint.creates):
+                self._note_objects(passage, record, counted, retold)
             if live.spent is not None:
                 record = with_spent(record, live.spent)
         finally:
@@ -305,16 +310,13 @@ class Proxy:
         except Exception:
             log.exception("what call %s made is not remembered", record.call_id)
 
-    def _settle(self, passage: Passage, record: CallRecord) -> Demand | None:
-        live = passage.live
-        if passage.lease is not None and passage.meter is None:
-            passage.lease.refund(sent=True)  # the response was not relayed: it redirects elsewhere
-        elif passage.lease is not None and passage.call is not None:
-            whole = live.usage_state is UsageState.REPORTED
-            return self._services.scheduler.settle(
-                passage.lease, passage.call, live.usage, record.cost, complete=whole
-            )
-        return None
+    def _settle(self, passage: Passage, lease: Lease, record: CallRecord) -> Demand | None:
+        if passage.meter is None or passage.call is None:
+            lease.refund(sent=True)  # the response was not relayed: it redirects elsewhere
+            return None
+        usage, whole = record.usage, record.usage_state is UsageState.REPORTED
+        scheduler = self._services.scheduler
+        return scheduler.settle(lease, passage.call, usage, record.cost, complete=whole)
 
 
 async def _pass_on_error(

@@ -168,15 +168,10 @@ class LiveCalls:
 
     def open(self, method: str, program: str) -> LiveCall:
         """Register a new call, served by the running task."""
-        call = LiveCall(
-            call_id=f"call_{next(self._numbers):x}",
-            method=method,
-            program=program,
-            began=self._clock(),
-            started=self._wall(),
-            task=asyncio.current_task(),
-        )
-        self._calls[call.call_id] = call
+        call_id = f"call_{next(self._numbers):x}"
+        task = asyncio.current_task()
+        call = LiveCall(call_id, method, program, self._clock(), self._wall(), task)
+        self._calls[call_id] = call
         return call
 
     def close(self, call: LiveCall) -> CallRecord:

@@ -25,7 +25,6 @@ from sidecar.http.client import MAX_INLINE_RESPONSE_BYTES, Reply
 from sidecar.http.headers import Fields
 from sidecar.http.wire.agent_messages import AgentRequest, RelayedResponse
 from sidecar.plugin_api.dialect import Dialect, Endpoint, Meter
-from sidecar.plugin_api.usage_meter import NoMeter
 from sidecar.proxy.in_flight import LiveCall
 from sidecar.proxy.metering import ResponseMeter
 from sidecar.proxy.stream.error_masking import ErrorEventMask
@@ -60,27 +59,25 @@ class Relay:
         fault: The reason, if it was truncated; else "".
         first_byte: The time of its first byte, in monotonic seconds.
         passed: The bytes of the body that have arrived.
+        response: The response whose bytes may have been sent, so that no other can follow; None
+            before.
     """
+
+    # Most calls set few of these: the rest costs nothing in the class.
+    response: RelayedResponse | None = None
+    end = RelayEnd.CLIENT_LEFT
+    fault = ""
+    first_byte: float | None = None
+    passed = 0
+    _meter: Meter
+    _hiding: StreamFilter | None = None
+    _masking: ErrorEventMask | None = None
+    _transforms: ResponseTransforms | None = None
+    _parts: tuple[ErrorEventMask | StreamFilter | ResponseTransforms, ...] = ()
 
     def __init__(self, request: AgentRequest) -> None:
         self._request = request
         self._loop = asyncio.get_running_loop()
-        self._response: RelayedResponse | None = None
-        self._headers: Fields = ()
-        self._meter: Meter = NoMeter()
-        self._hiding: StreamFilter | None = None
-        self._masking: ErrorEventMask | None = None
-        self._transforms: ResponseTransforms | None = None
-        self._parts: tuple[ErrorEventMask | StreamFilter | ResponseTransforms, ...] = ()
-        self.end = RelayEnd.CLIENT_LEFT
-        self.fault = ""
-        self.first_byte: float | None = None
-        self.passed = 0
-
-    @property
-    def started(self) -> bool:
-        """True if bytes of a response may have been sent, so that no other response can follow."""
-        return self._response is not None
 
     async def send(
         self, status: int, reason: str, headers: Fields, body: bytes,
@@ -92,7 +89,7 @@ class Relay:
         if length is None and self._request.method != "HEAD":
             length = len(body)
         response = RelayedResponse(status, reason, headers, length)
-        self._response, self._headers = response, headers
+        self.response = response
         self.passed = len(body)
         await response.send(self._request, body)
         self.end = RelayEnd.COMPLETE
@@ -102,21 +99,21 @@ class Relay:
         """Send the head of a stream, with status 200, before a provider has answered. Then call
         `run` for the response, or `fail` for an error."""
         response = RelayedResponse(200, "OK", headers, None)
-        self._response, self._headers = response, headers
+        self.response = response
         await response.prepare(self._request)
 
     async def ping(self, data: bytes) -> None:
         """Send a ping, which clients ignore, between the head and the response."""
-        assert self._response is not None  # noqa: S101 - it was begun
-        await self._response.write(data)
+        assert self.response is not None  # noqa: S101 - it was begun
+        await self.response.write(data)
 
     async def fail(self, event: bytes) -> RelayedResponse:
         """End with an error event a stream that was begun and has no response."""
-        assert self._response is not None  # noqa: S101 - it was begun
-        await self._response.write(event)
-        await self._response.write_eof()
+        assert self.response is not None  # noqa: S101 - it was begun
+        await self.response.write(event)
+        await self.response.write_eof()
         self.end = RelayEnd.COMPLETE
-        return self._response
+        return self.response
 
     async def run(
         self, reply: Reply, headers: Fields, meter: Meter,
@@ -135,14 +132,14 @@ class Relay:
         self._transforms = transforms
         # Removing and changing events changes the length.
         length = reply.length if hiding is None and transforms is None else None
-        if length is not None and length <= MAX_INLINE_RESPONSE_BYTES and self._response is None:
+        if length is not None and length <= MAX_INLINE_RESPONSE_BYTES and self.response is None:
             body, _ = await reply.read_all(MAX_INLINE_RESPONSE_BYTES)
             meter.feed(body)
             if masking is not None:
                 body = self._filtered(body)
             return await self.send(reply.status, reply.reason, headers, body, length)
         self._parts = tuple(filter(None, (masking, hiding, transforms)))
-        response = self._response or await self._start(reply, headers, length)
+        response = self.response or await self._start(reply, headers, length)
         try:
             while not await reply.pass_on(self._pass_on):
                 await response.drained()
@@ -168,7 +165,7 @@ class Relay:
         if self._transforms is not None or reply.peeked:
             begun = self._changed(await reply.read())
         response = RelayedResponse(reply.status, reply.reason, headers, length)
-        self._response, self._headers = response, headers
+        self.response = response
         await response.prepare(self._request, begun)
         return response
 
@@ -193,8 +190,8 @@ class Relay:
 
     def _pass_on(self, data: bytes) -> bool:
         """Send the next bytes. Return False if the client reads slowly."""
-        assert self._response is not None  # noqa: S101 - it was begun
-        return self._response.put(self._changed(data))
+        assert self.response is not None  # noqa: S101 - it was begun
+        return self.response.put(self._changed(data))
 
     def _changed(self, data: bytes) -> bytes:
         """Meter the next bytes; return what they are for the client."""
@@ -219,7 +216,7 @@ class Relay:
     async def truncate(self, dialect: Dialect, endpoint: Endpoint, meter: Meter, why: LocalReply,
                   call_id: str) -> RelayedResponse:  # fmt: skip
         """End a response that has begun so that no client takes it for complete."""
-        response = self._response
+        response = self.response
         transport = self._request.transport
         if response is None:
             raise RuntimeError("nothing was started that could be cut")

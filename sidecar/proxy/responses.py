@@ -146,7 +146,7 @@ def relayed_headers(
     def relocate(url: str) -> str | None:
         own_path = request.raw_path.partition("?")[0].removesuffix(call.located.path)
         own_base = f"http://{request.headers['Host']}{own_path}"
-        return headers.relocated(url, attempted.base_url, own_base)
+        return headers.relocated(url, attempted.address.base_url, own_base)
 
     fields = headers.for_client(reply.headers, call.dialect.url_headers, relocate)
     if 300 <= reply.status < 400 and reply.status != HTTPStatus.NOT_MODIFIED:

@@ -33,7 +33,7 @@ class Affinity:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._pinned: OrderedDict[ConversationKey, tuple[str, str, float]] = OrderedDict()
+        self._pinned: OrderedDict[ConversationKey, tuple[tuple[str, str], float]] = OrderedDict()
         self._shared: SharedPins | None = None
 
     def share(self, shared: SharedPins) -> None:
@@ -53,7 +53,7 @@ class Affinity:
         """Pin a conversation to the upstream of this candidate; `had_choice` if the call had
         others, too."""
         pinned = self._pinned
-        pinned[conversation] = candidate.provider.name, candidate.credential_name, self._clock()
+        pinned[conversation] = candidate.names, self._clock()
         pinned.move_to_end(conversation)
         if len(pinned) > MAX_PINNED:
             pinned.popitem(last=False)
@@ -69,6 +69,6 @@ class Affinity:
             if found:
                 return found
         pin = self._pinned.get(conversation)
-        if pin is None or self._clock() - pin[2] > AFFINITY_TTL_SECONDS:
+        if pin is None or self._clock() - pin[1] > AFFINITY_TTL_SECONDS:
             return ()
-        return [c for c in candidates if (c.provider.name, c.credential_name) == pin[:2]]
+        return [each for each in candidates if each.names == pin[0]]

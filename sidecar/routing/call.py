@@ -285,21 +285,24 @@ def _read_facts(
     form: RequestForm, decoded: bytes, query: str, headers: Mapping[str, str]
 ) -> tuple[Facts, tuple[int, int] | None]:
     endpoint = form.endpoint
-    match endpoint.model_at:
-        case ModelAt.NOWHERE:
-            return _NO_FACTS, None
-        case ModelAt.QUERY:
-            model = query_value(query, "model")
-            return (_NO_FACTS if model is None else Facts((model,))), None
-        case ModelAt.FORM:
-            found = form_model(decoded, headers.get("Content-Type", ""))
-            return (_NO_FACTS, None) if found is None else (Facts((found[0],)), found[1])
-    facts = form.dialect.read(endpoint, decoded)
-    if endpoint.model_at is ModelAt.PATH and form.located.model is not None:
-        facts = structs.replace(facts, models=(form.located.model,))
-    if not facts.models and not endpoint.optional_model and endpoint.model_at is not ModelAt.PATH:
-        raise ProxyError(ErrorKind.BAD_REQUEST, 'the request names no model; add the field "model"')
-    return facts, None
+    at = endpoint.model_at
+    if at is ModelAt.BODY or at is ModelAt.EACH:
+        facts = form.dialect.read(endpoint, decoded)
+        if not facts.models and not endpoint.optional_model:
+            raise ProxyError(
+                ErrorKind.BAD_REQUEST, 'the request names no model; add the field "model"'
+            )
+        return facts, None
+    if at is ModelAt.PATH:
+        facts, model = form.dialect.read(endpoint, decoded), form.located.model
+        return facts if model is None else structs.replace(facts, models=(model,)), None
+    if at is ModelAt.QUERY:
+        model = query_value(query, "model")
+        return (_NO_FACTS if model is None else Facts((model,))), None
+    if at is ModelAt.FORM:
+        found = form_model(decoded, headers.get("Content-Type", ""))
+        return (_NO_FACTS, None) if found is None else (Facts((found[0],)), found[1])
+    return _NO_FACTS, None
 
 
 def query_value(query: str, name: str) -> str | None:
@@ -357,6 +360,7 @@ class Identified(Struct, eq=False):
         snapshot: The configuration that has the key.
         asked: The query as it came.
         key_hash: The hash that matched.
+        may_expire: The key or the hash has a time from which it is not valid.
         texts: The key secrets that were presented.
         fields: The header fields without local keys.
         query: The query without local keys and credentials.
@@ -368,6 +372,7 @@ class Identified(Struct, eq=False):
     asked: str
     key: Key
     key_hash: KeyHash
+    may_expire: bool
     texts: tuple[bytes, ...]
     fields: RequestFields
     query: str

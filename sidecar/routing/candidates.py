@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from msgspec import Struct, structs
 
+from sidecar.config.credentials import Vault
 from sidecar.config.model import CredentialRef, Key, Provider, Route
 from sidecar.config.patterns import matches_any
 from sidecar.errors import ErrorKind, ProxyError
@@ -66,6 +67,11 @@ class Candidate(Struct, frozen=True, dict=True):
     def credential_name(self) -> str:
         """The name of the credential for logs and metrics; "" for none."""
         return "" if self.credential is None else self.credential.name
+
+    @cached_property
+    def names(self) -> tuple[str, str]:
+        """The names of the provider and of the credential."""
+        return self.provider.name, self.credential_name
 
     @cached_property
     def latest_address(self) -> LatestAddress:
@@ -131,16 +137,16 @@ class _Choice(NamedTuple):
 class Plans:
     """The plans of calls: made at the first call of a key to an endpoint for a model.
 
-    A plan is kept while the same credentials are usable; call `clear` when the configuration is
+    A plan is kept for one version of the credentials; call `clear` when the configuration is
     another. Where chance or the size of the request decides, only the choices are kept.
 
     Args:
-        usable: Returns the credentials that a provider can use now.
+        vault: The credentials that providers can use.
         draw: Returns a random number from 0 to 1.
     """
 
-    def __init__(self, usable: Usable, draw: Draw) -> None:
-        self._usable = usable
+    def __init__(self, vault: Vault, draw: Draw) -> None:
+        self._vault = vault
         self._draw = draw
         self._kept: dict[tuple[object, ...], _KeptPlan] = {}
 
@@ -154,13 +160,13 @@ class Plans:
             if len(self._kept) >= MAX_PLANS:
                 self._kept.clear()
             kept = self._kept[asked] = _kept(key, dialect, endpoint, models)
-        if not kept.is_fixed:
-            return _plan(kept.choices, self._usable, self._draw, size)
-        usable = list(map(self._usable, kept.providers))
-        if kept.plan is None or usable != kept.usable:
-            kept.usable = usable
-            kept.plan = _plan(kept.choices, self._usable, self._draw, size)
-        return kept.plan
+        if kept.plan is not None and kept.version == self._vault.version:
+            return kept.plan
+        version = self._vault.version
+        plan = _plan(kept.choices, self._vault.usable, self._draw, size)
+        if kept.is_fixed:
+            kept.plan, kept.version = plan, version
+        return plan
 
     def clear(self) -> None:
         """Drop all plans, and with them the keys of a configuration that was replaced."""
@@ -168,19 +174,18 @@ class Plans:
 
 
 class _KeptPlan(Struct, eq=False):
-    """The choices for a kind of call, and their plan while `usable` are the credentials.
+    """The choices for a kind of call, and their plan by one version of the credentials.
 
     `key` and `endpoint` are those that the entry is found by, so they must live as long.
-    `is_fixed` is whether neither chance nor the size of a request decides.
+    `is_fixed` is whether neither chance nor the size of a request decides; else no plan is kept.
     """
 
     key: Key
     endpoint: Endpoint
     choices: tuple[_Choice, ...]
-    providers: tuple[Provider, ...]
     is_fixed: bool
     plan: Plan | None = None
-    usable: list[tuple[tuple[CredentialRef, ...], str]] = []
+    version: int = 0
 
 
 def _kept(key: Key, dialect: Dialect, endpoint: Endpoint, models: tuple[str, ...]) -> _KeptPlan:
@@ -189,8 +194,7 @@ def _kept(key: Key, dialect: Dialect, endpoint: Endpoint, models: tuple[str, ...
         and all(route.max_input is None for route in key.routes)
         and all(len(route.provider.credentials) < 2 for route in key.routes)
     )
-    providers = tuple(route.provider for route in key.routes)  # in the order of the choices
-    return _KeptPlan(key, endpoint, _choices(key, dialect, endpoint, models), providers, fixed)
+    return _KeptPlan(key, endpoint, _choices(key, dialect, endpoint, models), fixed)
 
 
 def plan_candidates(

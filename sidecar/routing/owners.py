@@ -58,7 +58,7 @@ class Report(Struct, frozen=True):
     model: str | None
 
 
-def named_object(call: Call) -> ObjectKey | None:
+def _named_object(call: Call) -> ObjectKey | None:
     """Return the object that a call names; None if it names none."""
     kind, object_id = call.endpoint.owned, call.located.object_id
     if call.facts.previous_id is not None:
@@ -82,15 +82,16 @@ class Owners:
         self._awaiting: dict[str, ObjectKey] = {}
         """Objects of this process that await their usage, by digest."""
 
-    async def restrict(
-        self, call: Call, named: ObjectKey, candidates: Sequence[Candidate]
-    ) -> Sequence[Candidate]:
+    async def restrict(self, call: Call, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
         """Return the candidates at the upstream that created the object that the call names; all
-        of them if its owner is not recorded.
+        of them if it names none, or its owner is not recorded.
 
         Raises:
             ProxyError: 404 if another group owns the object, 503 if its provider is no candidate.
         """
+        named = _named_object(call)
+        if named is None:
+            return candidates
         kind, object_id = named
         owner = self._ledger.owner(*named) or self._elsewhere.get(named)
         owner = owner or await self._learn(named)

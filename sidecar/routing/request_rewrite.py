@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Mapping
 from urllib.parse import quote, unquote_plus
 
+from sidecar.config.credentials import Vault
 from sidecar.errors import Fault, UpstreamError
 from sidecar.http.client import cannot_be_written, target_of
 from sidecar.http.wire.framing import IncomingBody
@@ -122,18 +123,20 @@ class Rewriter:
         return body or None
 
     def address(
-        self, candidate: Candidate, secret: Secret | None, local: Mapping[str, str]
+        self, candidate: Candidate, vault: Vault, local: Mapping[str, str]
     ) -> UpstreamAddress:
         """Return where an attempt goes. The vendor's plugin is asked again only if the candidate's
         latest attempt asked for something else. Raises `UpstreamError`.
 
-        `local` has the base URLs of vendors that this process serves itself.
+        Args:
+            vault: Has the secrets.
+            local: The base URLs of vendors that this process serves itself.
         """
         call = self._call
-        asked = (secret, call.located, call.method, call.query, call.model, call.dialect)
+        asked = (vault.version, call.located, call.method, call.query, call.model, call.dialect)
         latest = candidate.latest_address
-        if candidate.login is not None or latest.asked != asked:
-            latest.address = self._new_address(candidate, secret, local)
+        if latest.asked != asked:
+            latest.address = self._new_address(candidate, secret_of(candidate, vault), local)
             latest.asked = asked
         return latest.address
 
@@ -148,7 +151,8 @@ class Rewriter:
             host = target_of(prepared.url).place
         except ValueError as error:
             raise cannot_be_written(error) from None
-        return UpstreamAddress(base_url, prepared.url, host, fields)
+        mask = None if secret is None or secret.mask.is_empty else secret.mask
+        return UpstreamAddress(base_url, prepared.url, host, fields, secret, mask)
 
     def _prepared(self, candidate: Candidate, base_url: str, secret: Secret | None) -> Prepared:
         call, vendor = self._call, candidate.provider.vendor
@@ -193,3 +197,10 @@ class Rewriter:
         if model not in self._bodies:
             self._bodies[model] = splice_model(self._call.decoded_body, asked, model)
         return self._bodies[model]
+
+
+def secret_of(candidate: Candidate, vault: Vault) -> Secret | None:
+    """Return the secret for the requests to a candidate; None if it needs none."""
+    if candidate.login is not None:
+        return candidate.login.secret
+    return None if candidate.credential is None else vault.secret(candidate.credential)

@@ -9,8 +9,9 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from sidecar.config.model import Provider
+from sidecar.masking import CredentialMask
 from sidecar.plugin_api.guard import plugin_guard
-from sidecar.plugin_api.vendor import Vendor
+from sidecar.plugin_api.vendor import Secret, Vendor
 
 MAX_FAMILY_CHARS = 128
 
@@ -54,12 +55,18 @@ def _family(vendor: Vendor, model: str) -> str:
 
 class UpstreamAddress(NamedTuple):
     """Where the requests of a candidate go: the base URL, the URL, its host with the port, and the
-    header fields that the file and the vendor's plugin set."""
+    header fields that the file and the vendor's plugin set, with the secret that they hold and the
+    mask of that, None if there is nothing to mask."""
 
     base_url: str = ""
     url: str = ""
     host: str = ""
     fields: tuple[tuple[str, str], ...] = ()
+    secret: Secret | None = None
+    mask: CredentialMask | None = None
+
+
+NO_ADDRESS = UpstreamAddress()
 
 
 class LatestAddress:
@@ -69,4 +76,4 @@ class LatestAddress:
 
     def __init__(self) -> None:
         self.asked: tuple[object, ...] = ()
-        self.address = UpstreamAddress()
+        self.address = NO_ADDRESS

@@ -25,7 +25,6 @@ from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.json.outline import BOM, outline
 from sidecar.plugin_api.sse import END, LINE
 from sidecar.plugin_api.usage_meter import as_mapping, as_object
-from sidecar.plugin_api.vendor import Secret
 from sidecar.routing.call import Call
 
 MASKED_BODY_BYTES = 64 * 1024
@@ -41,16 +40,11 @@ _LINE_END_BYTES = 3
 """Bytes of a blank line that may have arrived before its last byte, at most."""
 
 
-def mask_head(reply: Reply, secret: Secret | None) -> None:
+def mask_head(reply: Reply, mask: CredentialMask) -> None:
     """Mask the credential in the header fields and the reason phrase of a response.
 
     Sets `reply.mask`, by which the body is masked later.
     """
-    if secret is None:
-        return
-    mask = secret.mask
-    if mask.is_empty:
-        return
     reply.mask = mask
     raw = reply.raw_head or b"".join(
         [reply.reason.encode("utf-8", "surrogatepass"), *chain.from_iterable(reply.headers)]

@@ -242,3 +242,17 @@ def test_local_key_of_any_sidecar_is_never_a_credential_for_the_vendor_itself(
     assert (credentials == (variable,)) is sent
     assert ("holds a local key of a Sidecar" in why_not) is not sent
     assert local not in why_not
+
+
+def test_version_changes_with_what_is_resolved(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("one")
+    file = ref(SecretSource.FILE, str(path))
+    vault = held(file)
+    versions = [vault.version]
+    path.write_text("two")
+    vault.renew([file])
+    versions.append(vault.version)
+    vault.load(snapshot(file))
+    versions.append(vault.version)
+    assert (len(set(versions)), vault.secret(file)) == (3, Secret("two"))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from sidecar.config.credentials import Vault
 from sidecar.config.model import (
     CredentialRef,
     Group,
@@ -225,11 +226,10 @@ def test_route_of_weight_zero_goes_last() -> None:
 def test_plan_is_kept_while_the_configuration_and_the_credentials_stay() -> None:
     first, second = provider("a", "ONE"), provider("b", "TWO")
     key_ = key(Route(first, PLACE), Route(second, PLACE, priority=1))
-    missing: set[str] = set()
-    plans = Plans(
-        lambda which: ((), "it is not set") if which.name in missing else (which.credentials, ""),
-        lambda: 0.0,
-    )
+    environ = {"ONE": "a", "TWO": "b"}
+    vault = Vault(environ, lambda: 0.0)
+    vault.renew([*first.credentials, *second.credentials])
+    plans = Plans(vault, lambda: 0.0)
 
     def find(*models: str) -> Plan:
         return plans.find(key_, DIALECT, CHAT, models, 0)
@@ -237,9 +237,11 @@ def test_plan_is_kept_while_the_configuration_and_the_credentials_stay() -> None
     kept = find("m")
     assert (names(kept), find("m") is kept) == (["a", "b"], True)
     assert find("n") is not kept
-    missing.add("a")
+    del environ["ONE"]
+    vault.renew(first.credentials)
     assert names(find("m")) == ["b"]
-    missing.clear()
+    environ["ONE"] = "c"
+    vault.renew(first.credentials)
     kept = find("m")
     assert (names(kept), find("m") is kept) == (["a", "b"], True)
     plans.clear()
@@ -250,7 +252,7 @@ def test_plan_that_chance_or_size_decides_is_made_for_each_call() -> None:
     equal = key(Route(provider("a"), PLACE), Route(provider("b"), PLACE))
     small = key(Route(provider("a"), PLACE, max_input=10))
     draws = iter([0.0, 0.99])
-    plans = Plans(lambda which: (which.credentials, ""), lambda: next(draws))
+    plans = Plans(Vault({}, lambda: 0.0), lambda: next(draws))
     orders = [names(plans.find(equal, DIALECT, CHAT, ("m",), 0)) for _ in range(2)]
     assert orders == [["a", "b"], ["b", "a"]]
     sizes = [names(plans.find(small, DIALECT, CHAT, ("m",), size)) for size in (4, 4000)]
