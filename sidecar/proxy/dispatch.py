@@ -174,6 +174,11 @@ class Dispatcher:
         is none in time, and attempts have failed."""
         call = retry.call
         try:
+            if not retry.failures:
+                lease = self._scheduler.lease_at_once(call, retry.candidates)
+                if lease is not None:
+                    retry.sticky_wait = 0.0
+                    return lease
             waiter = self._scheduler.new_waiter(
                 call, retry.candidates, is_retry=bool(retry.failures)
             )

@@ -12,7 +12,9 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Any
 
+from sidecar.scheduling.estimates import CallLimiters
 from sidecar.scheduling.fair_queue import FairQueue
 from sidecar.scheduling.lease import (
     TIMER_SLACK_SECONDS,
@@ -25,6 +27,7 @@ from sidecar.scheduling.lease import (
     Waiter,
 )
 from sidecar.scheduling.limiter import NEVER, Demand, Limiter
+from sidecar.scheduling.vendor_quota import take_all
 
 log = logging.getLogger("sidecar.scheduling.admission")
 
@@ -91,6 +94,36 @@ class Admission:
             if waiter.first_only:
                 break
         return None
+
+    def lease_at_once(
+        self, option: AdmissionOption, limiters: CallLimiters, urgency: int, renew: Renew
+    ) -> Lease | None:
+        """Return a lease on an option that is free and at whose limiters no call waits; else None,
+        and nothing has changed.
+
+        A call like any other gets the same lease by `try_lease`, which decides all cases.
+        """
+        for cooldown in limiters.cooldowns:
+            if not cooldown.at_rest or cooldown.queue:
+                return None
+        demand, now = option.demand, self._clock()
+        for limiter in limiters.windows:
+            if limiter.queue or not limiter.allows(demand[limiter.unit], urgency, now):
+                return None
+        taken: list[tuple[Limiter, Any]] = []
+        if limiters.quotas and not take_all(limiters.quotas, demand, now, taken):
+            return None
+        for limiter in limiters.windows:
+            reservation = limiter.acquire(demand[limiter.unit], urgency, now)
+            if reservation is not None:
+                taken.append((limiter, reservation))
+        lease = Lease(option, option.candidate, taken, renew, self._on_lease_end)
+        self.leases.add(lease)
+        self.granted += 1
+        self._checked.clear()
+        if self._to_check:
+            self._drain()
+        return lease
 
     async def acquire(self, waiter: Waiter, max_wait: float, *, sticky_wait: float = 0.0) -> Lease:
         """Return a lease as soon as an option is free and the call is next.

@@ -12,7 +12,10 @@ from sidecar.config.model import Key, Snapshot
 from sidecar.plugin_api.guard import log_plugin_error
 from sidecar.pricing.prices import Prices
 from sidecar.records import Cost, Usage
+from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
+from sidecar.scheduling.cooldown import Cooldown
+from sidecar.scheduling.lease import AdmissionOption
 from sidecar.scheduling.limiter import Demand, Limiter, LimitUnit, demand_of
 from sidecar.scheduling.vendor_quota import VendorQuota
 from sidecar.scheduling.windows import ConcurrencyLimit, CountingLimiter
@@ -28,57 +31,73 @@ DEFAULT_OUTPUT_TOKENS = 4096
 128,000 tokens and use a hundredth of them."""
 HIGH_QUANTILE = 0.95
 """The share of responses that a reservation covers."""
-_RANKS = [(ceil(HIGH_QUANTILE * n) - 1, ceil(0.5 * n) - 1) for n in range(KEPT_SAMPLES + 1)]
-"""The places of the 95th percentile and of the median among n values, by nearest rank."""
+_HIGH = [ceil(HIGH_QUANTILE * n) - 1 for n in range(KEPT_SAMPLES + 1)]
+"""The place of the 95th percentile among n values, by nearest rank."""
+_MIDDLE = [ceil(0.5 * n) - 1 for n in range(KEPT_SAMPLES + 1)]
+"""The place of the median among n values."""
+
+
+FREE = demand_of(0, 0)
+"""The demand of a call that costs nothing."""
 
 
 class Samples:
     """The tokens that the latest `KEPT_SAMPLES` calls of one key and model took.
 
-    All attributes are None below `MIN_SAMPLES`.
-
     Attributes:
-        high_output: The 95th percentile of the output tokens.
-        middle_input: The median of the input tokens.
+        high_output: The 95th percentile of the output tokens; None below `MIN_SAMPLES`.
+        middle_input: The median of the input tokens; None below `MIN_SAMPLES`.
         middle_ratio: The median ratio of the input tokens to those that the size suggested.
-        by_size: Whether that ratio varies no more than the input tokens.
+        by_size: Whether that ratio is known, and varies no more than the input tokens.
     """
 
-    __slots__ = ("_kinds", "by_size", "high_output", "middle_input", "middle_ratio")
+    __slots__ = (
+        "_inputs", "_latest_inputs", "_latest_outputs", "_outputs", "_ratios", "by_size",
+        "high_output", "middle_input", "middle_ratio",
+    )  # fmt: skip
 
     def __init__(self) -> None:
-        # Outputs, inputs and ratios, each in order of arrival and sorted.
-        self._kinds: tuple[tuple[deque[Any], list[Any]], ...] = tuple(
-            (deque(), []) for _ in range(3)
-        )
+        # In order of arrival: outputs, and inputs with their ratios. Each kind is also sorted.
+        self._latest_outputs: deque[int] = deque(maxlen=KEPT_SAMPLES)
+        self._latest_inputs: deque[tuple[int, float]] = deque(maxlen=KEPT_SAMPLES)
+        self._outputs: list[int] = []
+        self._inputs: list[int] = []
+        self._ratios: list[float] = []
         self.high_output: int | None = None
         self.middle_input: int | None = None
-        self.middle_ratio: float | None = None
+        self.middle_ratio = 1.0
         self.by_size = False
 
     def mean_output(self) -> float:
         """Return the mean of the output tokens; 0 without samples."""
-        outputs: list[int] = self._kinds[0][1]
-        return sum(outputs) / max(1, len(outputs))
+        return sum(self._outputs) / max(1, len(self._outputs))
 
     def add(self, by_size: int, input_tokens: int, output_tokens: int) -> None:
         """Add a call whose size suggested `by_size` input tokens, in place of the oldest.
 
         Only its output counts if that is 0.
         """
-        values: tuple[float, ...] = (output_tokens,)
-        if by_size > 0:
-            values = output_tokens, input_tokens, input_tokens / by_size
-        for (latest, ordered), value in zip(self._kinds, values, strict=False):
-            if len(latest) == KEPT_SAMPLES:
-                del ordered[bisect_left(ordered, latest.popleft())]
-            latest.append(value)
-            insort(ordered, value)
-        (_, outputs), (_, inputs), (_, ratios) = self._kinds
-        if len(outputs) >= MIN_SAMPLES:
-            self.high_output = outputs[_RANKS[len(outputs)][0]]
-        if len(ratios) >= MIN_SAMPLES:
-            high, middle = _RANKS[len(ratios)]
+        outputs, latest = self._outputs, self._latest_outputs
+        if len(latest) == KEPT_SAMPLES:
+            del outputs[bisect_left(outputs, latest[0])]
+        latest.append(output_tokens)
+        insort(outputs, output_tokens)
+        count = len(outputs)
+        if count >= MIN_SAMPLES:
+            self.high_output = outputs[_HIGH[count]]
+        if by_size <= 0:
+            return
+        inputs, ratios, sizes = self._inputs, self._ratios, self._latest_inputs
+        if len(sizes) == KEPT_SAMPLES:
+            oldest, its_ratio = sizes[0]
+            del inputs[bisect_left(inputs, oldest)], ratios[bisect_left(ratios, its_ratio)]
+        ratio = input_tokens / by_size
+        sizes.append((input_tokens, ratio))
+        insort(inputs, input_tokens)
+        insort(ratios, ratio)
+        count = len(ratios)
+        if count >= MIN_SAMPLES:
+            middle, high = _MIDDLE[count], _HIGH[count]
             self.middle_input = usual = inputs[middle]
             self.middle_ratio = ratio = ratios[middle]
             # With a median of 0, which both have then, either varies without bound.
@@ -126,13 +145,12 @@ class Estimates:
         samples = self._samples.get((key, model))
         input_tokens, most = by_size, DEFAULT_OUTPUT_TOKENS
         if samples is not None:
-            ratio, usual, high = samples.middle_ratio, samples.middle_input, samples.high_output
-            most = DEFAULT_OUTPUT_TOKENS if high is None else high
-            if ratio is not None and usual is not None:
-                if samples.by_size:
-                    input_tokens = max(1, ceil(by_size * ratio))
-                elif usual < by_size:
-                    input_tokens = usual
+            if samples.high_output is not None:
+                most = samples.high_output
+            if samples.by_size:
+                input_tokens = max(1, ceil(by_size * samples.middle_ratio))
+            elif samples.middle_input is not None and samples.middle_input < by_size:
+                input_tokens = samples.middle_input
         return input_tokens, most if max_output is None or most < max_output else max_output
 
     def learn(
@@ -152,14 +170,24 @@ class Estimates:
 class CallLimiters:
     """The limiters of a call, and those of them that its estimate needs.
 
-    `needs_estimate`: whether there is any of those.
+    Attributes:
+        needs_estimate: Whether there is any of those.
+        cooldowns: Those that are mostly at rest.
+        quotas: The vendor's.
+        windows: All others.
     """
 
-    __slots__ = ("_token_limits", "all", "has_budget", "needs_estimate")
+    __slots__ = (
+        "_token_limits", "all", "cooldowns", "has_budget", "needs_estimate", "quotas", "windows",
+    )  # fmt: skip
 
     def __init__(self, limiters: Iterable[Limiter]) -> None:
         tokens = (LimitUnit.TOKENS, LimitUnit.OUTPUT)
         self.all = tuple(limiters)
+        self.cooldowns = tuple(each for each in self.all if isinstance(each, Cooldown))
+        self.quotas = tuple(each for each in self.all if isinstance(each, VendorQuota))
+        rest = [each for each in self.all if not isinstance(each, Cooldown | VendorQuota)]
+        self.windows: tuple[Limiter, ...] = tuple(rest)
         self.has_budget = any(each.unit is LimitUnit.MONEY for each in self.all)
         self._token_limits = [
             each for each in self.all if isinstance(each, CountingLimiter) and each.unit in tokens
@@ -199,9 +227,7 @@ def used_demand(
         complete: Whether the usage is final; else it is a lower bound.
     """
     input_tokens, output_tokens = estimate[LimitUnit.INPUT], estimate[LimitUnit.OUTPUT_UPPER_BOUND]
-    money = None if cost is None else cost.charged
-    if money is None:
-        money = unpriced_amount(estimate[LimitUnit.MONEY])
+    money = unpriced_amount(estimate[LimitUnit.MONEY]) if cost is None else cost.charged
     if usage is not None:
         vendor = candidate.provider.vendor
         try:
@@ -321,6 +347,33 @@ def estimated_demand(
             return None
         money = reserved
     return demand_of(input_tokens, likely, money, most)
+
+
+def option_at(
+    at: Candidate, call: Call, key: Key, limiters: CallLimiters, estimates: Estimates,
+    pricing: Pricing, extra: tuple[Limiter, ...] = (),
+) -> AdmissionOption | None:  # fmt: skip
+    """Return a call's option at a candidate; None if it is refused for want of a price.
+
+    Args:
+        key: The call's, by the configuration in force.
+        limiters: Those of such calls.
+        extra: Those of this call alone.
+    """
+    if call.is_free:
+        return AdmissionOption(at, limiters.all + extra, FREE)
+    model, by_size, tokens = call.model, None, (0, 0)
+    if model is not None and call.endpoint.counts:
+        by_size, bound = estimate_tokens(at, call.held.size, call.facts.max_output)
+        tokens = estimates.tokens(call.key.name, model, by_size, bound)
+    if not limiters.needs_estimate:
+        return AdmissionOption(at, limiters.all + extra, demand_of(*tokens), by_size)
+    demand = estimated_demand(estimates, pricing, key, model, at, limiters, tokens)
+    if demand is None:
+        return None
+    if demand[LimitUnit.MONEY] == LEAST_NANO_DOLLARS:
+        pricing.note_unpriced(key, model, at)
+    return AdmissionOption(at, limiters.all + extra, demand, by_size)
 
 
 def unpriced_at(candidates: Sequence[Candidate]) -> str:

@@ -28,7 +28,6 @@ from sidecar.scheduling.cooldown import (
     is_remote,
 )
 from sidecar.scheduling.estimates import (
-    LEAST_NANO_DOLLARS,
     UNPRICED,
     CallLimiters,
     Estimates,
@@ -36,6 +35,7 @@ from sidecar.scheduling.estimates import (
     binds_free_calls,
     estimate_tokens,
     estimated_demand,
+    option_at,
     unpriced_at,
     used_demand,
 )
@@ -43,7 +43,7 @@ from sidecar.scheduling.fleet.identity import Identities, SecretOf
 from sidecar.scheduling.fleet.leases import Leases, LocalLeases, SharedLeases
 from sidecar.scheduling.fleet.upstream_facts import UpstreamFacts
 from sidecar.scheduling.lease import AdmissionOption, Blocked, Lease, NotAdmitted, Sources, Waiter
-from sidecar.scheduling.limiter import Demand, Limiter, LimitUnit, RetryBudget, demand_of
+from sidecar.scheduling.limiter import Demand, Limiter, LimitUnit, RetryBudget
 from sidecar.scheduling.limits import CallScopes, ConfiguredLimit, Limits, current_key
 from sidecar.scheduling.pauses import Pauses
 from sidecar.scheduling.upstream_health import UpstreamHealth, Upstreams
@@ -51,9 +51,6 @@ from sidecar.shared.engine import Engine
 
 MAX_CACHED_LIMITERS = 8192
 """Entries of the cache of limiters, which is cleared when it is full."""
-
-_FREE = demand_of(0, 0)
-"""The demand of a call that costs nothing."""
 
 log = logging.getLogger("sidecar.scheduling")
 
@@ -110,6 +107,27 @@ class Scheduler:
         key, options = call.key, self._options(call, candidates, extra)
         renew = partial(self._options, call, candidates, extra)
         return self._admission.new_waiter(key.name, key.share, call.urgency, options, renew)
+
+    def lease_at_once(self, call: Call, candidates: Sequence[Candidate]) -> Lease | None:
+        """Return the lease that `new_waiter` and `try_lease` return, in a fraction of their time,
+        for a first attempt whose first candidate is free with no call waiting there. Else None, and
+        nothing has changed: they decide."""
+        if self.engine is not None or call.snapshot is not self._snapshot:
+            return None
+        key, first = call.key, candidates[0]
+        if len(candidates) > 1:  # models under a budget are noted as unpriced even if not used
+            for each in candidates:
+                if self._limiters_of(call, key, each).has_budget:
+                    return None
+        limiters = self._limiters_of(call, key, first)
+        option = option_at(first, call, key, limiters, self._estimates, self.pricing)
+        if option is None:
+            return None
+        renew = partial(self._options, call, candidates, ())
+        lease = self._admission.lease_at_once(option, limiters, call.urgency, renew)
+        if lease is not None:
+            self._retries.record_call()
+        return lease
 
     def share(self, engine: Engine, secret_of: SecretOf, *, refuses: bool) -> None:
         """Take room on `engine`, too, and share pauses and what upstreams answer. See
@@ -199,14 +217,14 @@ class Scheduler:
             complete: Whether the usage is final; else it is a lower bound.
             typical: Whether later calls may be estimated by this one.
         """
-        at, estimate = lease.candidate, lease.option.demand
-        lease.settle(used := used_demand(at, estimate, usage, cost, complete=complete))
-        if usage is not None and complete and typical and call.model is not None:
-            by_size = lease.option.by_size
+        at, option, model = lease.candidate, lease.option, call.model
+        lease.settle(used := used_demand(at, option.demand, usage, cost, complete=complete))
+        if usage is not None and complete and typical and model is not None:
+            by_size = option.by_size
             if by_size is None:
                 by_size, _ = estimate_tokens(at, call.held.size, call.facts.max_output)
             input_tokens, output_tokens = used[LimitUnit.INPUT], used[LimitUnit.OUTPUT]
-            self._estimates.learn(call.key.name, call.model, by_size, input_tokens, output_tokens)
+            self._estimates.learn(call.key.name, model, by_size, input_tokens, output_tokens)
         return used
 
     def correct(
@@ -337,43 +355,24 @@ class Scheduler:
         if call.snapshot is not self._snapshot:
             key = current_key(self._snapshot, key)
         for each in candidates:
-            option = self._option(key, call, each, extra)
+            limiters = self._limiters_of(call, key, each)
+            option = option_at(each, call, key, limiters, self._estimates, self.pricing, extra)
             if option is not None:
                 options.append(option)
         if not options:
             raise ProxyError(ErrorKind.FORBIDDEN, f"{UNPRICED}: {unpriced_at(candidates)}")
         return options
 
-    def _option(
-        self, key: Key, call: Call, at: Candidate, extra: tuple[Limiter, ...]
-    ) -> AdmissionOption | None:
-        """Return a call's option at a candidate; None if it is refused for want of a price."""
-        model, is_free, route = call.model, call.is_free, at.route
+    def _limiters_of(self, call: Call, key: Key, at: Candidate) -> CallLimiters:
+        """Return the limiters of a call at a candidate."""
+        # The route is kept, so that no other route gets its id.
         cache_key = (
-            key.name, key.child, id(route), at.credential_name, at.account, model, at.model, is_free
+            key.name, key.child, id(at.route), at.credential_name, at.account, call.model, at.model,
+            call.is_free,
         )  # fmt: skip
         cached = self._cached_limiters.get(cache_key)
-        if cached is None:
-            # The route is kept, so that no other route gets its id.
-            cached = self._cached_limiters[cache_key] = route, self._call_limiters(key, call, at)
-        limiters = cached[1]
-        if is_free:
-            return AdmissionOption(at, limiters.all + extra, _FREE)
-        by_size, tokens = None, (0, 0)
-        if model is not None and call.endpoint.counts:
-            by_size, bound = estimate_tokens(at, call.held.size, call.facts.max_output)
-            tokens = self._estimates.tokens(call.key.name, model, by_size, bound)
-        if not limiters.needs_estimate:
-            return AdmissionOption(at, limiters.all + extra, demand_of(*tokens), by_size)
-        demand = estimated_demand(self._estimates, self.pricing, key, model, at, limiters, tokens)
-        if demand is None:
-            return None
-        if demand[LimitUnit.MONEY] == LEAST_NANO_DOLLARS:
-            self.pricing.note_unpriced(key, model, at)
-        return AdmissionOption(at, limiters.all + extra, demand, by_size)
-
-    def _call_limiters(self, key: Key, call: Call, at: Candidate) -> CallLimiters:
-        """Return the limiters of a call, of which there is room to cache one more."""
+        if cached is not None:
+            return cached[1]
         if len(self._cached_limiters) >= MAX_CACHED_LIMITERS:
             self._cached_limiters.clear()
         # The route's name is by the key that the call arrived with: a newer key has other route
@@ -381,7 +380,9 @@ class Scheduler:
         limiters = self.limiters(key, at, call.model, route_name(call.key, at.route))
         if call.is_free:
             limiters = tuple(filter(binds_free_calls, limiters))
-        return CallLimiters(self._leases.with_gates(limiters))
+        found = CallLimiters(self._leases.with_gates(limiters))
+        self._cached_limiters[cache_key] = at.route, found
+        return found
 
     def _recheck(self, opened: Collection[Limiter]) -> None:
         if opened and len(self._admission):

@@ -51,14 +51,17 @@ class Subscription(NamedTuple):
 class UpstreamHealth:
     """The state of one upstream.
 
-    `has_answered`: whether an attempt succeeded since the start. `subscription` is that of a
-    caller's login, if the vendor reported one.
+    `credential_key`: that of its key. `has_answered`: whether an attempt succeeded since the start.
+    `subscription` is that of a caller's login, if the vendor reported one.
     """
 
-    __slots__ = ("cooldown", "has_answered", "key", "quotas", "read_at", "subscription")
+    __slots__ = (
+        "cooldown", "credential_key", "has_answered", "key", "quotas", "read_at", "subscription",
+    )  # fmt: skip
 
     def __init__(self, key: UpstreamKey) -> None:
         self.key = key
+        self.credential_key = key.credential_key
         self.has_answered = False
         self.read_at = -HEADER_READ_INTERVAL_SECONDS
         self.cooldown = Cooldown(str(key), f"{key} is cooling down")
@@ -144,13 +147,13 @@ class Upstreams:
         Returns:
             The limiters that may have opened.
         """
-        health = self._at(lease.candidate.upstream)
+        key_of_upstream = lease.candidate.upstream
+        health = self._upstreams.get(key_of_upstream) or self._at(key_of_upstream)
         now = self._clock()
         if health.key.account:
             self._read_subscription(lease.candidate.provider.vendor, health.key, headers(), key)
         # Reading the headers of a response is a twentieth of the work for a small call.
-        is_new = now - health.read_at < HEADER_READ_INTERVAL_SECONDS
-        if ok and is_new:
+        if ok and now - health.read_at < HEADER_READ_INTERVAL_SECONDS:
             for known in health.quotas.values():
                 if known.level < known.plenty:
                     break
@@ -180,17 +183,21 @@ class Upstreams:
 
     def record_success(self, key: UpstreamKey) -> list[Limiter]:
         """End the cooldowns of an upstream that answered; return the limiters that opened."""
-        credential = self._at(key.credential_key)
+        health = self._upstreams.get(key) or self._at(key)
+        credential_key = health.credential_key
+        credential = self._upstreams.get(credential_key) or self._at(credential_key)
         credential.has_answered = True
         opened: list[Limiter] = []
-        for health in (credential, self._at(key)):  # without a family, one twice
-            if not health.cooldown.at_rest:
+        if credential.cooldown.at_rest and health.cooldown.at_rest:
+            return opened
+        for each in (credential, health):  # without a family, one twice
+            if not each.cooldown.at_rest:
                 now = self._clock()
-                tried = health.cooldown.until <= now
-                if health.cooldown.record_success(now):
-                    opened.append(health.cooldown)
+                tried = each.cooldown.until <= now
+                if each.cooldown.record_success(now):
+                    opened.append(each.cooldown)
                     if tried:
-                        self.on_cooldown(health)
+                        self.on_cooldown(each)
         return opened
 
     def has_answered(self, key: UpstreamKey) -> bool:

@@ -6,10 +6,13 @@ tried again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from msgspec import Struct
 
 from sidecar.plugin_api.vendor import Quota, QuotaKind
-from sidecar.scheduling.limiter import MINUTE_SECONDS, NEVER, Limiter, LimitUnit
+from sidecar.scheduling.limiter import MINUTE_SECONDS, NEVER, Demand, Limiter, LimitUnit
 
 MAX_COOLDOWN_SECONDS = 300.0
 """Seconds after which an upstream is tried again, whatever the vendor reported."""
@@ -47,12 +50,17 @@ class VendorQuota(Limiter):
 
     Attributes:
         level: What was left when it last changed; since then it was only refilled.
+        updated_at: When that was.
         plenty: `PLENTY_SHARE` of the limit.
+        rate: The amount that refills a second.
+        margin: The amount that is not used.
+        pending: What calls were admitted for that the vendor has not reported yet.
+        refilled_at: When a fixed window ends; `NEVER` if it has none.
     """
 
     __slots__ = (
-        "_margin", "_pending", "_rate", "_refilled_at", "_reported_at", "_updated_at", "level",
-        "limit", "plenty", "quota",
+        "_reported_at", "level", "limit", "margin", "pending", "plenty", "quota", "rate",
+        "refilled_at", "updated_at",
     )  # fmt: skip
 
     def __init__(self, scope: str, name: str, quota: QuotaKind) -> None:
@@ -61,17 +69,17 @@ class VendorQuota(Limiter):
         self.quota = quota
         self.limit = 0
         self.level = self.plenty = 0.0
-        self._rate = 0.0
-        self._margin = 0.0
-        self._pending = 0
-        self._updated_at = self._reported_at = -MAX_COOLDOWN_SECONDS
-        self._refilled_at = NEVER
+        self.rate = 0.0
+        self.margin = 0.0
+        self.pending = 0
+        self.updated_at = self._reported_at = -MAX_COOLDOWN_SECONDS
+        self.refilled_at = NEVER
 
     def remaining(self, now: float) -> float:
         """Return the amount that is expected to be left; below 0 when more was admitted."""
-        if now >= self._refilled_at:
+        if now >= self.refilled_at:
             self._refill()
-        left = self.level + self._rate * (now - self._updated_at)
+        left = self.level + self.rate * (now - self.updated_at)
         return left if left < self.limit else float(self.limit)
 
     def is_known(self, now: float) -> bool:
@@ -93,68 +101,90 @@ class VendorQuota(Limiter):
         ):
             # Vendors count output as it is generated, and all else when the call begins.
             reservation.reported = True
-            self._pending -= reservation.amount
+            self.pending -= reservation.amount
         self.limit = max(quota.limit or 0, quota.remaining, 1)
         self.plenty = self.limit * PLENTY_SHARE
         reset = min(quota.reset or quota.window or MINUTE_SECONDS, MAX_COOLDOWN_SECONDS)
         missing = self.limit - quota.remaining
-        self._refilled_at = NEVER
+        self.refilled_at = NEVER
         if not missing:
             self._set_rate(self.limit / (quota.window or MINUTE_SECONDS))
         elif quota.at_once:
             self._set_rate(0.0)
-            self._refilled_at = now + reset
+            self.refilled_at = now + reset
         else:
             self._set_rate(missing / max(reset, 0.001))
-        self.level = float(quota.remaining - self._pending)
-        self._updated_at = self._reported_at = now
+        self.level = float(quota.remaining - self.pending)
+        self.updated_at = self._reported_at = now
 
     def allows(self, amount: int, urgency: int, now: float) -> bool:
         """Return whether the amount fits, the quota is full, or its last report is too old."""
-        refilled = self.level + self._rate * (now - self._updated_at)
-        if amount + self._margin <= refilled and now < self._refilled_at:
+        refilled = self.level + self.rate * (now - self.updated_at)
+        if amount + self.margin <= refilled and now < self.refilled_at:
             return True
         left = self.remaining(now)
-        return amount + self._margin <= left or left >= self.limit or not self.is_known(now)
+        return amount + self.margin <= left or left >= self.limit or not self.is_known(now)
 
     def available_at(self, amount: int, urgency: int, now: float) -> float:
         """Return when enough will have been refilled."""
-        missing = min(amount + self._margin, self.limit) - self.remaining(now)
+        missing = min(amount + self.margin, self.limit) - self.remaining(now)
         if missing <= 0:
             return now
-        refilled = now + missing / self._rate if self._rate else self._refilled_at
+        refilled = now + missing / self.rate if self.rate else self.refilled_at
         return min(refilled, self._reported_at + MAX_COOLDOWN_SECONDS)
 
     def acquire(self, amount: int, urgency: int, now: float) -> QuotaReservation:
         """Subtract the amount until the vendor reports it."""
-        if now >= self._refilled_at:
+        if now >= self.refilled_at:
             self._refill()
-        left = self.level + self._rate * (now - self._updated_at)  # as `remaining`, without a call
+        left = self.level + self.rate * (now - self.updated_at)  # as `remaining`, without a call
         self.level = (left if left < self.limit else float(self.limit)) - amount
-        self._pending += amount
-        self._updated_at = now
+        self.pending += amount
+        self.updated_at = now
         return QuotaReservation(amount)
 
     def settle(self, reservation: QuotaReservation, amount: int, now: float) -> None:
         """Replace the estimate by the true amount, unless the vendor's figure includes it."""
         if not reservation.reported:
             reservation.reported = True
-            self._pending -= reservation.amount
+            self.pending -= reservation.amount
             if amount != reservation.amount:
                 self.level = self.remaining(now) - (amount - reservation.amount)
-                self._updated_at = now
+                self.updated_at = now
 
     def _refill(self) -> None:
         """Begin the window after a fixed one, full."""
-        self.level, self._updated_at = float(self.limit), self._refilled_at
-        self._refilled_at = NEVER
+        self.level, self.updated_at = float(self.limit), self.refilled_at
+        self.refilled_at = NEVER
         self._set_rate(self.limit / MINUTE_SECONDS)
 
     def _set_rate(self, rate: float) -> None:
-        """Set the amount that refills a second. A call leaves a margin of a limit that refills."""
-        self._rate = rate
+        """Set `rate`. A call leaves a margin of a limit that refills."""
+        self.rate = rate
         has_margin = self.unit is not LimitUnit.CALLS and rate > 0
-        self._margin = self.limit * SAFETY_MARGIN_SHARE if has_margin else 0.0
+        self.margin = self.limit * SAFETY_MARGIN_SHARE if has_margin else 0.0
+
+
+def take_all(
+    quotas: Sequence[VendorQuota], demand: Demand, now: float, taken: list[tuple[Limiter, Any]]
+) -> bool:
+    """Acquire the demand at all quotas, and add each with its reservation to `taken`, if no call
+    waits there and the amounts certainly fit; return whether they do. If not, nothing has changed.
+
+    The same as `allows` and `acquire` of each quota, whose calls cost more than the work.
+    """
+    for each in quotas:
+        refilled = each.level + each.rate * (now - each.updated_at)
+        if demand[each.unit] + each.margin > refilled or now >= each.refilled_at or each.queue:
+            return False
+    for each in quotas:
+        amount = demand[each.unit]
+        left = each.level + each.rate * (now - each.updated_at)
+        each.level = (left if left < each.limit else float(each.limit)) - amount
+        each.pending += amount
+        each.updated_at = now
+        taken.append((each, QuotaReservation(amount)))
+    return True
 
 
 def quota_name(quota: QuotaKind, window: float | None) -> str:
