@@ -39,7 +39,6 @@ from sidecar.config.model import ServerConfig, Snapshot
 from sidecar.config.schema.addresses import local_url
 from sidecar.errors import ConfigError, ErrorKind, LocalReply
 from sidecar.files import lock, socket_place
-from sidecar.http.aiohttp_internals import HttpServer
 from sidecar.http.body_memory import BodyMemory
 from sidecar.http.client import open_upstream
 from sidecar.http.listeners import (
@@ -306,9 +305,10 @@ async def _open_listeners(
     context = _admin_context(services, events, state, addresses)
     side = Admin(Console(context, guard), services, guard, opened, draining)
     socket = stack.enter_context(socket_place(state))
-    await stack.enter_async_context(listening_unix(side.over_socket, socket))
+    own, tcp = (AgentServer(each, refuse_message) for each in (side.over_socket, side.over_tcp))
+    await stack.enter_async_context(listening_unix(own, socket))
     admin_urls = await stack.enter_async_context(
-        listening(HttpServer(side.over_tcp), (server.admin,), side.console.close)
+        listening(tcp, (server.admin,), side.console.close)
     )
 
     async def drain() -> None:

@@ -13,7 +13,6 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
-from aiohttp import web
 
 from sidecar.admin import changes, children, config_file, read, usage
 from sidecar.admin.api_types.config import (
@@ -26,6 +25,9 @@ from sidecar.admin.api_types.limits import PauseResult, ResumeResult
 from sidecar.admin.context import AdminContext, ApiError, ApiRequest, json_response
 from sidecar.errors import ErrorKind, LocalReply, ProxyError
 from sidecar.http import responses
+from sidecar.http.body_reading import malformed
+from sidecar.http.wire.agent_messages import AgentRequest, LocalResponse
+from sidecar.http.wire.framing import FramingError
 
 MAX_BODY_BYTES = 256 * 1024
 """The largest edit."""
@@ -123,7 +125,7 @@ ROUTES = (
 )
 
 
-async def answer(context: AdminContext, path: str, asked: ApiRequest) -> web.Response:
+async def answer(context: AdminContext, path: str, asked: ApiRequest) -> LocalResponse:
     """Answer the request for `path` (without the prefix). Raises `ProxyError` or `ApiError`."""
     words = path.split("/")
     for route in ROUTES:
@@ -135,19 +137,21 @@ async def answer(context: AdminContext, path: str, asked: ApiRequest) -> web.Res
     raise ProxyError(ErrorKind.NOT_FOUND, f"there is no {asked.request.method} {path[:80]} here")
 
 
-async def read_body(request: web.BaseRequest) -> bytes:
-    """Return the body. Raises `ProxyError` when it is too large or too slow."""
-    if (request.content_length or 0) > MAX_BODY_BYTES:
+async def read_body(request: AgentRequest) -> bytes:
+    """Return the body. Raises `ProxyError` when it is too large, too slow or malformed."""
+    if (request.content.length or 0) > MAX_BODY_BYTES:
         raise ProxyError(ErrorKind.TOO_LARGE, "this is too long for an edit")
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
-            async for piece in request.content.iter_any():
+            while piece := await request.content.read():
                 body += piece
                 if len(body) > MAX_BODY_BYTES:
                     raise ProxyError(ErrorKind.TOO_LARGE, "this is too long for an edit")
     except TimeoutError:
         raise ProxyError(ErrorKind.BODY_TIMEOUT, "the body did not come in time") from None
+    except FramingError:
+        raise malformed() from None
     return bytes(body)
 
 
@@ -161,17 +165,17 @@ def _fit(pattern: list[str], words: list[str]) -> tuple[str, ...] | None:
     return tuple(unquote(word) for want, word in pairs if want == "{}")
 
 
-def query_of(request: web.BaseRequest) -> dict[str, str]:
+def query_of(request: AgentRequest) -> dict[str, str]:
     """Return the query; of a name that is repeated, the last value."""
     return dict(parse_qsl(request.raw_path.partition("?")[2], keep_blank_values=True))
 
 
-def seen_by(request: web.BaseRequest) -> str | None:
+def seen_by(request: AgentRequest) -> str | None:
     """Return the digest in `If-Match`."""
     return request.headers.get("If-Match", "").strip().removeprefix("W/").strip('"') or None
 
 
-def declined(error: ApiError | ProxyError) -> web.Response:
+def declined(error: ApiError | ProxyError) -> LocalResponse:
     """Return an error as JSON."""
     if isinstance(error, ApiError):
         return error.response()

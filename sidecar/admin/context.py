@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
-from aiohttp import web
 from msgspec import UNSET, UnsetType
 
 from sidecar.admin.api_types.config import ErrorBody, ErrorResponse, FileProblem
@@ -19,6 +18,7 @@ from sidecar.admin.introspect.pauses import PauseControl
 from sidecar.config.manager import read_file
 from sidecar.config.model import Snapshot
 from sidecar.errors import ConfigError, SidecarError
+from sidecar.http.wire.agent_messages import AgentRequest, LocalResponse
 from sidecar.proxy.services import Services
 from sidecar.scheduling.pauses import CONSOLE
 from sidecar.scheduling.scheduler import Scheduler
@@ -64,7 +64,7 @@ class ApiRequest:
     """A request to the API: the names in its path, its query and body, the digest of the file that
     the caller has seen (`If-Match`), and from where it comes."""
 
-    request: web.BaseRequest
+    request: AgentRequest
     names: tuple[str, ...] = ()
     query: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
@@ -97,15 +97,14 @@ class ApiError(SidecarError):
             code=code, message=message, problems=list(problems), digest=digest, changed=changed
         )
 
-    def response(self) -> web.Response:
+    def response(self) -> LocalResponse:
         """Return the error as a JSON response."""
         return json_response(ErrorResponse(error=self.body), status=self.status)
 
 
-def json_response(answer: msgspec.Struct, *, status: int = 200) -> web.Response:
+def json_response(answer: msgspec.Struct, *, status: int = 200) -> LocalResponse:
     """Return an answer as JSON."""
-    body = msgspec.json.encode(answer)
-    return web.Response(body=body, status=status, content_type="application/json")
+    return LocalResponse(msgspec.json.encode(answer), status=status)
 
 
 def on_disk(context: AdminContext) -> bytes:

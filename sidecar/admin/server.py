@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-
-from aiohttp import web
 
 from sidecar.admin.console.front import Console
 from sidecar.errors import ErrorKind, ProxyError
 from sidecar.http import responses
 from sidecar.http.request_guard import RequestGuard
+from sidecar.http.wire.agent_messages import AgentRequest, LocalResponse
+from sidecar.http.wire.agent_protocol import AgentResponse
 from sidecar.metrics.metrics import CONTENT_TYPE
 from sidecar.proxy.services import Services
 
@@ -25,7 +26,7 @@ API = "/api/"
 SCRAPES = "X-Prometheus-Scrape-Timeout-Seconds"
 """Prometheus and compatible scrapers send this with every scrape; browsers do not."""
 
-Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Answer = Callable[[AgentRequest], Awaitable[AgentResponse]]
 
 
 @dataclass(slots=True)
@@ -42,7 +43,7 @@ class Admin:
     opened: asyncio.Event
     draining: asyncio.Event
 
-    async def over_tcp(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def over_tcp(self, request: AgentRequest) -> AgentResponse:
         """Serve metrics, health checks and the console."""
         await self.opened.wait()
         self.services.finished.flush()
@@ -55,7 +56,7 @@ class Admin:
         except ProxyError as refused:
             return responses.plain(refused.reply)
 
-    async def over_socket(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def over_socket(self, request: AgentRequest) -> AgentResponse:
         """Serve metrics, health checks and the API."""
         await self.opened.wait()
         self.services.finished.flush()
@@ -67,7 +68,7 @@ class Admin:
         except ProxyError as refused:
             return responses.plain(refused.reply)
 
-    async def _open(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+    async def _open(self, request: AgentRequest, path: str) -> AgentResponse:
         routes: dict[str, Answer] = {
             "/metrics": self._metrics,
             "/healthz": self._healthz,
@@ -82,7 +83,7 @@ class Admin:
             raise ProxyError(ErrorKind.METHOD_NOT_ALLOWED, f"{path} is read with GET")
         return await answer(request)
 
-    async def _metrics(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _metrics(self, request: AgentRequest) -> AgentResponse:
         token = self.services.configuration.current().server.metrics_token
         if token is not None:
             secret = self.services.vault.secret(token)
@@ -93,13 +94,17 @@ class Admin:
                     ErrorKind.INVALID_KEY, "/metrics needs the token of server.metrics_token"
                 )
         body = await self.services.metrics.render(from_zero=SCRAPES in request.headers)
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+        return LocalResponse(bytes(body), headers={"Content-Type": CONTENT_TYPE})
 
-    async def _healthz(self, _: web.BaseRequest) -> web.StreamResponse:
+    async def _healthz(self, _: AgentRequest) -> AgentResponse:
         stale = bool(self.services.configuration.status.problems)
-        return web.json_response({"status": "ok", "config": "stale" if stale else "current"})
+        return _json({"status": "ok", "config": "stale" if stale else "current"})
 
-    async def _readyz(self, _: web.BaseRequest) -> web.StreamResponse:
+    async def _readyz(self, _: AgentRequest) -> AgentResponse:
         if self.draining.is_set():
             raise ProxyError(ErrorKind.DRAINING, "shutting down")
-        return web.json_response({"status": "ready"})
+        return _json({"status": "ready"})
+
+
+def _json(answer: dict[str, str]) -> LocalResponse:
+    return LocalResponse(json.dumps(answer).encode())

@@ -13,15 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from aiohttp import web
-
 from sidecar.config.model import Address
 from sidecar.config.model import ServerConfig as Settings
 from sidecar.config.schema.addresses import is_loopback
 from sidecar.config.schema.addresses import listen as listen_addresses
 from sidecar.config.schema.parsers import InvalidValue
 from sidecar.errors import SidecarError
-from sidecar.http.aiohttp_internals import Handler, HttpServer
 
 BACKLOG = 128
 """The backlog: connections that the operating system holds until they are accepted."""
@@ -102,15 +99,15 @@ async def _bind(
 
 
 @asynccontextmanager
-async def listening_unix(handler: Handler, path: Path) -> AsyncIterator[None]:
+async def listening_unix(server: ServerProtocols, path: Path) -> AsyncIterator[None]:
     """Serve on a unix socket that only this user can open."""
-    runner = web.ServerRunner(HttpServer(handler), shutdown_timeout=SHUTDOWN_SECONDS)
-    await runner.setup()
+    bound: asyncio.Server | None = None
     try:
         path.unlink(missing_ok=True)  # noqa: ASYNC240 - once, at start
         before = os.umask(0o177)
         try:
-            await web.UnixSite(runner, path).start()
+            loop = asyncio.get_running_loop()
+            bound = await loop.create_unix_server(server, path, backlog=BACKLOG)
         except OSError as error:
             # Traffic does not need it; only our own commands do.
             log.warning("commands cannot reach this process: %s: %s", path, error)
@@ -118,7 +115,9 @@ async def listening_unix(handler: Handler, path: Path) -> AsyncIterator[None]:
             os.umask(before)
         yield
     finally:
-        await runner.cleanup()
+        if bound is not None:
+            bound.close()
+        await server.shutdown(SHUTDOWN_SECONDS)
         path.unlink(missing_ok=True)  # noqa: ASYNC240 - once, at the end
 
 

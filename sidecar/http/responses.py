@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 
-from aiohttp import web
-
 from sidecar.errors import ErrorKind, LocalReply, ProxyError
 from sidecar.http import headers
 from sidecar.http.wire.agent_messages import AgentRequest, LocalResponse
@@ -31,15 +29,8 @@ def send_continue(request: AgentRequest) -> None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-def plain(why: LocalReply) -> web.Response:
-    """Return a local reply of the admin side, in a shape that most clients can read."""
-    response = web.json_response(_plain_error(why), status=why.kind.status)
-    response.headers[headers.ERROR] = why.kind.name.lower()
-    return response
-
-
-def plain_local(why: LocalReply) -> LocalResponse:
-    """Return a local reply of the agents' side that belongs to no dialect, in that shape."""
+def plain(why: LocalReply) -> LocalResponse:
+    """Return a local reply that belongs to no dialect, in a shape that most clients can read."""
     body = json.dumps(_plain_error(why)).encode()
     error = {headers.ERROR: why.kind.name.lower()}
     return LocalResponse(body, status=why.kind.status, headers=error)
@@ -54,7 +45,7 @@ def refuse_message(kind: ErrorKind | None) -> LocalResponse:
         why = LocalReply(kind, "the request is not valid HTTP/1.1")
     else:
         why = LocalReply(kind, "an error in Sidecar itself; its log tells more")
-    return plain_local(why)
+    return plain(why)
 
 
 def _plain_error(why: LocalReply) -> dict[str, object]:

@@ -17,7 +17,7 @@ from sidecar.http import headers
 from sidecar.http.content_coding import PLAIN_CODINGS
 from sidecar.http.headers import Fields, decoded, encoded
 from sidecar.http.request_guard import RequestGuard
-from sidecar.http.responses import plain_local
+from sidecar.http.responses import plain
 from sidecar.http.wire.agent_messages import AgentRequest, LocalResponse
 from sidecar.plugin_api.dialect import Dialect, Located, locate
 from sidecar.plugin_api.error_class import ErrorClass
@@ -55,7 +55,7 @@ def probe_response(guard: RequestGuard, request: AgentRequest) -> LocalResponse:
     try:
         guard.check(request.method, request.raw_path, request.headers)
     except ProxyError as refused:
-        return plain_local(refused.reply)
+        return plain(refused.reply)
     return LocalResponse(b'{"service": "sidecar"}')
 
 
@@ -72,7 +72,7 @@ def local_reply(
 ) -> LocalResponse:
     """Return an error reply in the dialect's shape and set the call's status."""
     if shape is None:
-        response = plain_local(why)
+        response = plain(why)
     else:
         status, body = shape.error(why, live.call_id)
         response = LocalResponse(body, status=status)

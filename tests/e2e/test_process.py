@@ -23,9 +23,10 @@ from vendor_apis import CHAT, dial
 from sidecar.admin.server import Admin
 from sidecar.api_keys import digest, mint
 from sidecar.config.model import Address
-from sidecar.http.aiohttp_internals import HttpServer
 from sidecar.http.listeners import listening
 from sidecar.http.request_guard import RequestGuard
+from sidecar.http.responses import refuse_message
+from sidecar.http.wire.agent_protocol import AgentServer
 
 GOOD = answer(b'{"id":"c1","model":"gpt-5-mini","choices":[]}')
 ADDRESSES = re.compile(rb"agents on http://\S+:(\d+), admin on http://\S+:(\d+)\b")
@@ -310,7 +311,7 @@ async def test_admin_request_during_the_start_waits_until_calls_are_served(
     guard = RequestGuard(frozenset({"127.0.0.1"}), frozenset())
     side = Admin(proxy.running.console, proxy.running.services, guard, opened, draining)
     address = (Address("127.0.0.1", 0),)
-    async with listening(HttpServer(side.over_tcp), address) as urls:
+    async with listening(AgentServer(side.over_tcp, refuse_message), address) as urls:
         port = int(urls[0].rpartition(":")[2])
         asked = asyncio.create_task(talk(port, request("GET", "/readyz", {})))
         done, _ = await asyncio.wait({asked}, timeout=0.1)

@@ -20,7 +20,6 @@ DONE = b"data: [DONE]\n\n"
 def hasty_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the wait for a request head, on the agents' side and on the admin side."""
     monkeypatch.setattr("sidecar.http.wire.agent_protocol.HEAD_TIMEOUT_SECONDS", 0.1)
-    monkeypatch.setattr("sidecar.http.aiohttp_internals.HEAD_TIMEOUT_SECONDS", 0.1)
 
 
 @pytest.mark.usefixtures("hasty_heads")
@@ -66,7 +65,7 @@ async def test_long_call_has_no_total_timeout(
     proxy: Sidecar, vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No limit of the server's on heads or bodies touches a call that is being answered."""
-    monkeypatch.setattr("sidecar.http.aiohttp_internals.HEAD_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("sidecar.http.wire.agent_protocol.HEAD_TIMEOUT_SECONDS", 0.05)
     monkeypatch.setattr("sidecar.http.body_reading.BODY_TIMEOUT_SECONDS", 0.05)
 
     async def slowly(wire: Wire) -> None:

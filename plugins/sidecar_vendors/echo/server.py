@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -21,15 +22,13 @@ _GEMINI = re.compile(r"models/(?P<model>[^:/]+):(?P<verb>\w+)")
 
 
 @asynccontextmanager
-async def serve_echo() -> AsyncIterator[str]:
-    """Serve on a free loopback port; yield the base URL."""
+async def serving(listener: socket.socket) -> AsyncIterator[None]:
+    """Serve on a socket that listens, until the context ends."""
     runner = web.AppRunner(_application(), access_log=None, shutdown_timeout=0.5)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        port = runner.addresses[0][1]
-        yield f"http://127.0.0.1:{port}"
+        await web.SockSite(runner, listener).start()
+        yield
     finally:
         await runner.cleanup()
 

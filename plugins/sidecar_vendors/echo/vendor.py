@@ -6,8 +6,11 @@ cannot replace a real one.
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from importlib import import_module
 from typing import ClassVar
 
 from sidecar import LocalServer, Serving, Vendor, hookimpl
@@ -15,12 +18,30 @@ from sidecar import LocalServer, Serving, Vendor, hookimpl
 
 @asynccontextmanager
 async def serve() -> AsyncIterator[str]:
-    """Serve on a loopback port until the context ends; yield the base URL."""
-    # Imported late: it takes a third of the time of a command that only reads the file.
-    from sidecar_vendors.echo.server import serve_echo
+    """Listen on a loopback port until the context ends; yield the base URL."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        task = asyncio.create_task(_serve_from_first_connection(listener))
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
 
-    async with serve_echo() as url:
-        yield url
+
+async def _serve_from_first_connection(listener: socket.socket) -> None:
+    """Serve once somebody connects. Few do, and the server takes a third of the time and a quarter
+    of the memory of the start."""
+    listener.setblocking(False)
+    loop, connected = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(listener, connected.set)
+    try:
+        await connected.wait()
+    finally:
+        loop.remove_reader(listener)
+    server = await asyncio.to_thread(import_module, "sidecar_vendors.echo.server")
+    async with server.serving(listener):
+        await loop.create_future()
 
 
 class Echo(Vendor):

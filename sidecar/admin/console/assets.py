@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-
-from aiohttp import web
+from typing import TYPE_CHECKING
 
 from sidecar.errors import ErrorKind, ProxyError
 from sidecar.files import content_digest
+from sidecar.http.wire.agent_messages import AgentRequest, LocalResponse
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 SHELL = "index.html"
 _TYPES = {
@@ -34,10 +35,12 @@ class Asset:
 @cache
 def assets() -> dict[str, Asset]:
     """Return every file by its path below `static`."""
+    from importlib.resources import files  # slow to import
+
     return dict(_walk(files("sidecar.admin.console") / "static", ""))
 
 
-def answer(request: web.BaseRequest, name: str) -> web.Response:
+def answer(request: AgentRequest, name: str) -> LocalResponse:
     """Return the file of that name, or 304 when the browser has it. Raises `ProxyError`."""
     asset = assets().get(name)
     if asset is None:
@@ -45,13 +48,13 @@ def answer(request: web.BaseRequest, name: str) -> web.Response:
     if request.method not in {"GET", "HEAD"}:
         raise ProxyError(ErrorKind.METHOD_NOT_ALLOWED, "the console's files are read with GET")
     known = request.headers.get("If-None-Match") == asset.tag
-    response = web.Response(status=304) if known else web.Response(body=asset.content)
-    if not known:
-        response.headers["Content-Type"] = asset.content_type
-    response.headers["ETag"] = asset.tag
     # Revalidated at each load, so that an upgrade shows at once.
-    response.headers["Cache-Control"] = "no-cache"
-    return response
+    headers = {
+        "Content-Type": asset.content_type, "ETag": asset.tag, "Cache-Control": "no-cache",
+    }  # fmt: skip
+    if known:
+        return LocalResponse(b"", status=304, headers=headers)
+    return LocalResponse(asset.content, headers=headers)
 
 
 def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, Asset]]:

@@ -14,7 +14,6 @@ import logging
 from dataclasses import replace
 
 import msgspec
-from aiohttp import web
 from msgspec import structs
 
 from sidecar.admin import api
@@ -35,7 +34,10 @@ from sidecar.admin.console.events import BATCH_SECONDS, LIVE_INTERVAL_SECONDS, L
 from sidecar.admin.console.sessions import CODE_TTL_SECONDS, Session
 from sidecar.admin.context import AdminContext, ApiError, ApiRequest, json_response
 from sidecar.errors import ErrorKind, ProxyError
+from sidecar.http.headers import encoded
 from sidecar.http.request_guard import RequestGuard
+from sidecar.http.wire.agent_messages import AgentRequest, LocalResponse, RelayedResponse
+from sidecar.http.wire.agent_protocol import AgentResponse
 from sidecar.scheduling.pauses import COMMANDS, describe_target
 
 API = "/console/api/"
@@ -54,6 +56,10 @@ PROTECTION = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_STREAM_FIELDS = encoded([
+    *PROTECTION.items(), ("Content-Type", "application/x-ndjson"), ("Cache-Control", "no-store"),
+    ("Server", "sidecar"),
+])  # fmt: skip
 
 
 log = logging.getLogger("sidecar.admin.console")
@@ -80,7 +86,7 @@ class Console:
         """Close the event streams, so that nothing waits for them."""
         self._context.events.close()
 
-    async def over_tcp(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+    async def over_tcp(self, request: AgentRequest, path: str) -> AgentResponse:
         """Answer a browser."""
         try:
             self._door.check_console(
@@ -93,12 +99,12 @@ class Console:
                 response = assets.answer(request, name)
         except (ProxyError, ApiError) as error:
             response = api.declined(error)
-        if not response.prepared:
+        if isinstance(response, LocalResponse):  # the head of another is sent already
             response.headers.update(PROTECTION)
             response.headers.setdefault("Cache-Control", "no-store")
         return response
 
-    async def over_socket(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+    async def over_socket(self, request: AgentRequest, path: str) -> AgentResponse:
         """Answer one of Sidecar's own commands."""
         try:
             match request.method, path:
@@ -111,7 +117,7 @@ class Console:
         except (ProxyError, ApiError) as error:
             return api.declined(error)
 
-    async def _with_token(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+    async def _with_token(self, request: AgentRequest, path: str) -> AgentResponse:
         if request.method not in _READING:
             _check_json(request)
         if (request.method, path) == ("POST", "session"):
@@ -126,7 +132,7 @@ class Console:
                 return await self._stream(request, session)
         return await api.answer(self._context, path, _asked(request))
 
-    async def _sign_in(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _sign_in(self, request: AgentRequest) -> AgentResponse:
         try:
             code = json.loads(await api.read_body(request))["code"]
         except (ValueError, KeyError, TypeError):
@@ -139,23 +145,20 @@ class Console:
         log.info("console: a browser signed in")
         return json_response(SessionToken(token=token))
 
-    async def _stream(self, request: web.BaseRequest, session: Session) -> web.StreamResponse:
+    async def _stream(self, request: AgentRequest, session: Session) -> RelayedResponse:
         if self._context.events.full:
             raise ProxyError(ErrorKind.UNAVAILABLE, "too many tabs listen already; close some")
-        response = web.StreamResponse(headers=PROTECTION)
-        response.headers["Content-Type"] = "application/x-ndjson"
-        response.headers["Cache-Control"] = "no-store"
+        response = RelayedResponse(200, "", _STREAM_FIELDS, None)
         await response.prepare(request)
         with (
             self._context.events.listening(live="live" in api.query_of(request)) as listener,
             self._context.sessions.listening(session, listener.woken.set),
         ):
             await self._tell(response, session, listener)
+        await response.write_eof()
         return response
 
-    async def _tell(
-        self, response: web.StreamResponse, session: Session, listener: Listener
-    ) -> None:
+    async def _tell(self, response: RelayedResponse, session: Session, listener: Listener) -> None:
         await _line(response, self._config_event())
         due = self._context.scheduler.now()
         while True:
@@ -172,7 +175,7 @@ class Console:
             await self._tell_news(response, news)
         await _line(response, OverEvent())
 
-    async def _tell_news(self, response: web.StreamResponse, news: News) -> None:
+    async def _tell_news(self, response: RelayedResponse, news: News) -> None:
         if news.config:
             await _line(response, self._config_event())
         if news.keys:
@@ -193,11 +196,11 @@ class Console:
         )
 
 
-def _asked(request: web.BaseRequest) -> ApiRequest:
+def _asked(request: AgentRequest) -> ApiRequest:
     return ApiRequest(request, seen=api.seen_by(request))
 
 
-def _check_json(request: web.BaseRequest) -> None:
+def _check_json(request: AgentRequest) -> None:
     """Raise `ProxyError` (415) for what a form of another page could send."""
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
@@ -206,5 +209,5 @@ def _check_json(request: web.BaseRequest) -> None:
         )
 
 
-async def _line(response: web.StreamResponse, event: StreamEvent) -> None:
+async def _line(response: RelayedResponse, event: StreamEvent) -> None:
     await response.write(msgspec.json.encode(event) + b"\n")
