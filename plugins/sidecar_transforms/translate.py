@@ -1,9 +1,12 @@
-"""The transforms `translate` and `count_tokens`: a provider serves clients of another API."""
+"""The transforms `translate` and `count_tokens`: a provider serves clients of another API.
+
+The translation itself is imported with the first call that needs it: most configurations never do.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from sidecar import (
     ANY_ENDPOINT,
@@ -15,17 +18,9 @@ from sidecar import (
     Vendor,
     hookimpl,
 )
-from sidecar_transforms.translation import (
-    Loss,
-    ResponseTranslator,
-    TranslationContext,
-    TranslationError,
-    estimate_tokens,
-    lost_between,
-    translate_error,
-    translate_request,
-)
-from sidecar_transforms.translation.formats import FORMATS
+
+if TYPE_CHECKING:
+    from sidecar_transforms.translation import TranslationContext, TranslationError
 
 _PROTOCOLS: Mapping[TransformTarget, str] = {
     TransformTarget("anthropic", "messages"): "anthropic",
@@ -55,7 +50,6 @@ _NO_COMPACTING = (
     "only the vendor that compacts a conversation can read it again; have the client summarise it "
     "with a request to /responses, or use a route that does not translate"
 )
-_LOSSES = {str(each.value): each.text for each in Loss}
 _KEPT_HEADERS = frozenset({b"accept", b"user-agent"})
 
 
@@ -72,12 +66,14 @@ class CountTokens(Transform):
         """Return a local target if the endpoint counts tokens and the vendor lacks it."""
         serving = vendor.dialects.get(dialect)
         is_served = serving is not None and _has(serving.endpoints, endpoint)
-        if is_served or _COUNTED.get((dialect, endpoint)) not in FORMATS:
+        if is_served or (dialect, endpoint) not in _COUNTED:
             return None
         return TransformTarget(dialect, endpoint, local=True)
 
     def answer(self, call: TransformCall) -> bytes:
         """Return the estimate."""
+        from sidecar_transforms.translation import TranslationError, estimate_tokens
+
         try:
             return estimate_tokens(_COUNTED[call.dialect, call.endpoint], call.body)
         except TranslationError as error:
@@ -99,7 +95,7 @@ class Translate(CountTokens):
 
     def __init__(self, named: frozenset[str] = frozenset()) -> None:
         self._named = named
-        self._allowed = (named or frozenset(_APIS.values())) & FORMATS.keys()
+        self._allowed = named or frozenset(_APIS.values())
 
     def configured(self, options: Mapping[str, tuple[str, ...]]) -> Translate:
         """Return the transform that uses these APIs of the provider alone."""
@@ -147,6 +143,8 @@ class Translate(CountTokens):
 
     def losses(self, dialect: str, endpoint: str, target: TransformTarget) -> tuple[str, ...]:
         """Return what the pair of protocols may lose."""
+        from sidecar_transforms.translation import lost_between
+
         source = _protocol(dialect, endpoint)
         if source is None:
             return ()
@@ -155,6 +153,9 @@ class Translate(CountTokens):
 
     def request(self, call: TransformCall) -> TransformedRequest | None:
         """Return the request in the provider's protocol."""
+        from sidecar_transforms.translation import TranslationError, translate_request
+        from sidecar_transforms.translation.losses import LOSS_TEXTS
+
         source = _protocol(call.dialect, call.endpoint)
         if source is None or not call.readable or call.model is None:
             raise TransformRefused("this endpoint cannot be translated")
@@ -172,7 +173,7 @@ class Translate(CountTokens):
             path=path,
             query=query,
             headers=(*kept, *made.headers, (b"Content-Type", b"application/json")),
-            notes=tuple(_LOSSES[code] for code in made.notes),
+            notes=tuple(LOSS_TEXTS[code] for code in made.notes),
             context=made.context,
         )
 
@@ -184,6 +185,8 @@ class Translate(CountTokens):
 
     def error(self, request: TransformedRequest, status: int, body: bytes) -> tuple[int, bytes]:
         """Return the error as the client's API has it."""
+        from sidecar_transforms.translation import translate_error
+
         return translate_error(_context(request), status, body)
 
 
@@ -191,6 +194,9 @@ class TranslatedAnswer:
     """The translation of one response."""
 
     def __init__(self, context: TranslationContext, status: int, content_type: str) -> None:
+        from sidecar_transforms.translation import ResponseTranslator, TranslationError
+
+        self._error = TranslationError
         self._translator = ResponseTranslator(context, status=status, content_type=content_type)
         self._target = context.target.name
 
@@ -208,7 +214,7 @@ class TranslatedAnswer:
         """Return what the next bytes add to the client's response."""
         try:
             return self._translator.feed(data)
-        except TranslationError as error:
+        except self._error as error:
             raise self._unreadable(error) from None
 
     def end(self, *, complete: bool) -> bytes:
@@ -217,7 +223,7 @@ class TranslatedAnswer:
             return b""
         try:
             return self._translator.end(complete=True)
-        except TranslationError as error:
+        except self._error as error:
             raise self._unreadable(error) from None
 
     def _unreadable(self, error: TranslationError) -> TransformRefused:
@@ -230,7 +236,7 @@ class TranslatedAnswer:
 def _protocol(dialect: str, endpoint: str) -> str | None:
     for target, protocol in _PROTOCOLS.items():
         if target.dialect == dialect and endpoint in {target.endpoint, ANY_ENDPOINT}:
-            return protocol if protocol in FORMATS else None
+            return protocol
     return None
 
 
@@ -239,6 +245,8 @@ def _has(endpoints: frozenset[str] | None, name: str) -> bool:
 
 
 def _context(request: TransformedRequest) -> TranslationContext:
+    from sidecar_transforms.translation import TranslationContext
+
     if not isinstance(request.context, TranslationContext):
         raise TypeError("the request was not made by translate")
     return request.context

@@ -7,7 +7,6 @@ import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
-from difflib import SequenceMatcher
 from typing import NamedTuple
 
 from msgspec import structs
@@ -73,6 +72,8 @@ def _lines(text: bytes) -> list[str]:
 def _changes(before: list[str], after: list[str]) -> Iterator[Span]:
     """Yield what differs, in order. Only lines between two anchors are compared one by one, because
     that takes quadratic time."""
+    from difflib import SequenceMatcher  # slow to import
+
     i = j = 0
     for i_end, j_end in [*_anchors(before, after), (len(before), len(after))]:
         old, new = before[i:i_end], after[j:j_end]

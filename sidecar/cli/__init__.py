@@ -6,6 +6,7 @@ A command's module is imported when the command runs, so that `sidecar --help` i
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sys
 from importlib import import_module
@@ -62,6 +63,9 @@ COMMANDS = {
     **{name: module for commands in SECTIONS.values() for name, module in commands.items()},
     "demo": "commands.init",  # for `make run` alone: the help does not list it
 }
+
+OBJECTS_BEFORE_COLLECTION = 50_000
+"""New objects before the first search for garbage: imports make as many, and all of them stay."""
 
 
 class SuggestingGroup(click.Group):
@@ -153,6 +157,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command that was typed."""
+    gc.set_threshold(OBJECTS_BEFORE_COLLECTION)
     if sys.platform == "win32":
         raise SystemExit("sidecar: this system is not supported; run Sidecar in WSL 2")
     cli()

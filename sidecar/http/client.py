@@ -14,7 +14,6 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import NamedTuple
-from urllib.request import getproxies, proxy_bypass
 
 from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -270,6 +269,8 @@ def target_of(address: str) -> Target:
 
 
 def _proxy_of_environment(target: Target) -> str | None:
+    from urllib.request import getproxies, proxy_bypass  # slow to import, and seldom needed
+
     if proxy_bypass(target.host):
         return None
     return getproxies().get("https" if target.is_tls else "http")

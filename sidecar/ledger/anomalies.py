@@ -8,7 +8,6 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from statistics import median
 
 from sidecar.ledger.model import NewProgram
 
@@ -83,6 +82,8 @@ def find_spike(key: str, today: date, days: Sequence[DayUsage]) -> Spike | None:
 def _usual(days: Iterable[float | None]) -> float | None:
     """Return the median of the days with use; None with fewer than `MIN_DAYS`. Unknown days are
     skipped."""
+    from statistics import median  # slow to import
+
     used = [amount for amount in days if amount]
     return median(used) if len(used) >= MIN_DAYS else None
 

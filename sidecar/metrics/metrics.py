@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from msgspec import Struct
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
-from prometheus_client.exposition import generate_latest
 
 from sidecar.config.model import Key, Snapshot
 from sidecar.ledger.model import Claim, Owner
 from sidecar.metrics.definitions import TABLE
+from sidecar.metrics.machine import machine_text
 from sidecar.metrics.registry import (
     MAX_SERIES,
     OVERFLOW,
@@ -118,9 +117,6 @@ class Metrics:
         self._series: dict[tuple[object, ...], _CallSeries] = {}
         self._snapshot: Snapshot | None = None
         self._key_names: set[str] = set()
-        self._machine = CollectorRegistry(auto_describe=False)
-        ProcessCollector(registry=self._machine)
-        PlatformCollector(registry=self._machine)
         self._calls = self._samples("calls_total")
         self._answers = self._samples("answers_total")
         self._tokens = self._samples("tokens_total")
@@ -281,7 +277,7 @@ class Metrics:
         """
         self.before_render()
         text = await self._registry.text(from_zero=from_zero)
-        text += generate_latest(self._machine)
+        text += machine_text()
         return text
 
     def _samples(self, name: str) -> Family[Sample]:

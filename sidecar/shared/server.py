@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from sidecar.errors import SidecarError
@@ -217,6 +216,8 @@ async def open_server(url: str) -> AsyncIterator[Server]:
 
 @cache
 def _script() -> tuple[str, str]:
+    from importlib import resources  # slow to import
+
     text = resources.files("sidecar.shared").joinpath("engine.lua").read_text("utf-8")
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 

@@ -44,6 +44,31 @@ def test_commands_without_a_file_exit_2_and_name_init(tmp_path: Path) -> None:
         assert str(cli.config) in done.err
 
 
+def test_service_starts_without_what_its_first_answer_does_not_need(cli: Cli) -> None:
+    words = ("serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+    loaded = set()
+    with subprocess.Popen(
+        [SIDECAR[0], "-X", "importtime", *SIDECAR[1:], *words], env=cli.env, text=True,
+        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "serving agents on" in line:
+                break
+            loaded.add(line.rpartition("|")[2].strip())
+        process.terminate()
+    assert "sidecar.app" in loaded
+    assert not loaded & {
+        "aiohttp",
+        "difflib",
+        "rich",
+        "sidecar_transforms.translation",
+        "sidecar_vendors.echo.server",
+        "statistics",
+        "urllib.request",
+    }
+
+
 def test_default_configuration_is_never_in_the_working_directory(tmp_path: Path) -> None:
     cli = Cli(tmp_path)
     done = cli.run("check", SIDECAR_CONFIG="", XDG_CONFIG_HOME=str(tmp_path / "xdg"))

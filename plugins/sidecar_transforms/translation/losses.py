@@ -61,6 +61,10 @@ class Loss(Enum):
     FIELDS = "fields", "further fields of the request are left out"
 
 
+LOSS_TEXTS = {str(each.value): each.text for each in Loss}
+"""The text of each code."""
+
+
 class LossLog:
     """The losses of one translation, each once, in the order in which they occur."""
 

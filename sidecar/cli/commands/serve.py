@@ -80,6 +80,7 @@ async def _serve_until_stopped(
 ) -> None:
     from sidecar.app import serve  # a slow import, which `sidecar --help` does without
 
+    gc.freeze()  # what was imported stays: the search of `tune_memory` need not walk it
     loop = asyncio.get_running_loop()
     stop, stop_soon = asyncio.Event(), asyncio.Event()
     hung_up = asyncio.Event()
