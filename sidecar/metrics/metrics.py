@@ -13,7 +13,6 @@ from msgspec import Struct
 from sidecar.config.model import Key, Snapshot
 from sidecar.ledger.model import Claim, Owner
 from sidecar.metrics.definitions import TABLE
-from sidecar.metrics.machine import machine_text
 from sidecar.metrics.registry import (
     MAX_SERIES,
     OVERFLOW,
@@ -22,6 +21,7 @@ from sidecar.metrics.registry import (
     HistogramSeries,
     MetricsRegistry,
     Sample,
+    machine_text,
 )
 from sidecar.records import NANODOLLARS, CallRecord, Cost, KeyTimes, Outcome, Usage, UsageState
 

@@ -287,3 +287,15 @@ def number(value: float) -> str:
     if not isfinite(value):
         return {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}[str(value)]
     return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
+
+
+def machine_text() -> bytes:
+    """Return the metrics of the process and of Python. What makes them is imported when they are
+    first read."""
+    from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+    from prometheus_client.exposition import generate_latest
+
+    registry = CollectorRegistry(auto_describe=False)
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    return generate_latest(registry)

@@ -30,8 +30,8 @@ async def serve() -> AsyncIterator[str]:
 
 
 async def _serve_from_first_connection(listener: socket.socket) -> None:
-    """Serve once somebody connects. Few do, and the server takes a third of the time and a quarter
-    of the memory of the start."""
+    """Serve from the first connection on: most processes never have one, and the server would take
+    a third of the time and a quarter of the memory of the start."""
     listener.setblocking(False)
     loop, connected = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(listener, connected.set)
