@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,8 +102,8 @@ async def test_ledgers_of_a_fleet_agree_with_the_vendor_after_kills(
             server.start()
             await asyncio.gather(*clients)
             for each in nodes[1:]:
-                each.process.terminate()
-                await each.process.wait()
+                each.process.send_signal(signal.SIGTERM)
+                await asyncio.to_thread(each.process.wait)
     assert book.most <= SLOTS
     assert len(run.ended) == number
     compare(run, book, [each.state for each in nodes])

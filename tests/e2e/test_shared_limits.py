@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
 from collections import Counter
 from pathlib import Path
 
+from cli_runner import Cli
 from fleet_nodes import Node, fleet
 from held_vendor import Gate
 from real_redis import needs_redis, redis_server
@@ -79,7 +79,7 @@ async def test_slots_of_a_killed_process_are_free_again(
             await asyncio.sleep(0.5)
             assert len(gate.order) == 1
             one.process.kill()
-            await one.process.wait()
+            one.process.wait()
             await seem_silent_for(16, server)
             await until(lambda: len(gate.order) == 2, 30)
             gate.let(2)
@@ -144,13 +144,10 @@ def config(folder: Path) -> str:
 
 
 async def printed(folder: Path, code: int, command: str = "status", *more: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "sidecar", command, "--state", str(folder / "state"), *more,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    out, _ = await process.communicate()
-    assert process.returncode == code
-    return out.decode()
+    words = [command, "--state", str(folder / "state"), *more]
+    done = await asyncio.to_thread(Cli(folder, text="").spawn, *words)
+    assert done.status == code
+    return done.out + done.err
 
 
 async def scraped(one: Node) -> str:

@@ -124,11 +124,15 @@ class Tab:
         return found
 
     async def violations(self) -> list[str]:
-        """Return the serious and critical violations that axe-core finds on the page now."""
+        """Return the serious and critical violations that axe-core finds on the page now.
+
+        The script is loaded once a document: it is half a megabyte.
+        """
         import axe_playwright_python
 
-        source = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text()
-        await self.page.evaluate(source)
+        if not await self.page.evaluate("'axe' in window"):
+            source = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text()
+            await self.page.evaluate(source)
         found = await self.page.evaluate("axe.run({resultTypes: ['violations']})")
         return [
             f"{each['id']}: {node['html'][:200]}"

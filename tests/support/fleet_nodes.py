@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import re
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from real_redis import redis_server
 from running_sidecar import CANARY, Raw, parse, request
 from scripted_vendor import ScriptedVendor
+from warm_starts import WarmProcess, warm_start
 
 from sidecar.api_keys import digest, mint
 
@@ -28,6 +28,7 @@ groups: {{GPT: {{vendor: openai, routes: [oa]{limit}}}}}
 keys: {{gpt: {{group: GPT, hash: "sha256:{hash}", max_wait: {max_wait}}}}}
 """
 PATH = "/v1/chat/completions"
+_PORTS = re.compile(r"on http://.*:(\d+), admin on http://.*:(\d+)\b")
 
 
 @dataclass
@@ -35,7 +36,7 @@ class Node:
     """A serving process."""
 
     state: Path
-    process: asyncio.subprocess.Process
+    process: WarmProcess
     port: int
     admin_port: int
     key: str
@@ -59,29 +60,31 @@ def written(folder: Path, yaml: str) -> Path:
     return file
 
 
+def started(words: list[str], folder: Path, environ: dict[str, str], log: Path) -> WarmProcess:
+    with Path(os.devnull).open("w+") as nothing, log.open("w") as stderr:
+        streams = [nothing.fileno(), nothing.fileno(), stderr.fileno()]
+        return warm_start(words, folder, environ, streams)
+
+
 @asynccontextmanager
 async def node(folder: Path, yaml: str, key: str) -> AsyncIterator[Node]:
     file = written(folder, yaml)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "sidecar", "serve", "--config", str(file),
-        "--state", str(folder / "state"), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
-        env={**os.environ, "UPSTREAM_KEY": CANARY}, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stderr is not None
-    log = b""
+    words = [
+        "serve", "--config", str(file), "--state", str(folder / "state"),
+        "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
+    ]  # fmt: skip
+    environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "UPSTREAM_KEY": CANARY}
+    log = folder / "log"
+    process = started(words, folder, environ, log)
     try:
         async with asyncio.timeout(30):
-            while not (found := re.search(rb"on http://.*:(\d+), admin on http://.*:(\d+)\b", log)):
-                line = await process.stderr.readline()
-                assert line, log.decode()
-                log += line
-        reading = asyncio.create_task(process.stderr.read(-1))
+            while not (found := _PORTS.search(log.read_text())):
+                assert process.poll() is None, log.read_text()
+                await asyncio.sleep(0.02)
         yield Node(folder / "state", process, int(found[1]), int(found[2]), key)
-        reading.cancel()
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        process.kill()
+        process.wait()
 
 
 @asynccontextmanager
