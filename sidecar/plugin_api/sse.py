@@ -21,7 +21,8 @@ from sidecar.records import Usage
 _LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
 END = re.compile(_LINE_END + _LINE_END)  # with {2}, a search does not skip what is no line end
 LINE = re.compile(rb"\r\n|\n|\r")
-_DATA = b"data: "
+_USUAL_ENDS = (b"\n\n", b"\r\n\r\n")
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 _PINGS = frozenset({b"ping", b"keepalive", b"keep-alive", b"heartbeat"})
 _PING = re.compile(rb'\{\s*"type"\s*:\s*"(?:ping|keepalive|keep-alive|heartbeat)"')
 
@@ -139,7 +140,9 @@ class SseMeter(BaseMeter):
     """What an event contains if every event repeats the figures; only the latest one is parsed."""
     ordinary: msgspec.json.Decoder[Any] | None = None
     """Decodes only data that cannot matter: faster than a search for `wanted` where most events are
-    of that form, and have no other line."""
+    of that form."""
+    ordinary_start: bytes = b"data: "
+    """What such an event begins with, before its data: the rest of it is one line."""
     expects_end = True
     _latest = b""
     _given_up = False
@@ -174,15 +177,29 @@ class SseMeter(BaseMeter):
 
     def feed(self, data: bytes) -> None:
         """Read the next bytes. Events that arrive in one piece are not copied."""
+        if (
+            self.ordinary is not None
+            and data.startswith(self.ordinary_start)
+            and data.endswith(_USUAL_ENDS)
+            and self._begun
+            and not self._tail
+            and self._large is None
+        ):
+            try:
+                self.ordinary.decode(data[len(self.ordinary_start) :])
+            except _UNREADABLE:
+                pass
+            else:
+                return  # one event between two others, which cannot matter
         if self._given_up:
             return
         if not self._begun:
             data = self._beginning(data)
         if self._large is not None:
             data = self._feed_large(self._large, data)
-        if self._tail or not data.endswith((b"\n\n", b"\r\n\r\n")):
+        if self._tail or not data.endswith(_USUAL_ENDS):
             self._collect(data)
-        elif self.ordinary is None or not _is_of(self.ordinary, data):
+        else:
             self._events(data)
 
     def usage(self) -> Usage | None:
@@ -205,7 +222,7 @@ class SseMeter(BaseMeter):
         """
         try:
             return as_mapping(msgspec.json.decode(data))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
+        except _UNREADABLE:
             found = outline(data.removeprefix(BOM))
             self._note(found)
             return found.fields()
@@ -316,17 +333,6 @@ def _has_any(words: tuple[bytes, ...], data: bytes) -> bool:
         if data.find(word) >= 0:  # faster than `in`, which raises an error and catches it
             return True
     return False
-
-
-def _is_of(form: msgspec.json.Decoder[Any], data: bytes) -> bool:
-    """Return whether `data` is one event of this form, in one line."""
-    if not data.startswith(_DATA):
-        return False
-    try:
-        form.decode(data[len(_DATA) :])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
-        return False
-    return True
 
 
 class _LargeEvent:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
 from msgspec import structs
 
 from sidecar import JsonMeter, ResponseFields, SseMeter, Usage, as_count, as_mapping, error_code_of
@@ -56,6 +57,8 @@ class MessageMeter(JsonMeter):
 class MessagesMeter(SseMeter):
     """A meter of a messages stream."""
 
+    ordinary = msgspec.json.Decoder(msgspec.Raw)
+    ordinary_start = b"event: content_block_delta\ndata: "
     wanted = (b"message_start", b"message_delta", b"message_stop", b"event: error", b'"error"')
 
     def __init__(self) -> None:

@@ -144,10 +144,17 @@ class ChatMeter(SseMeter):
         self._usage = read_usage(self._seen, None, tier) or self._usage
 
 
+class _TextDelta(Struct, gc=False):
+    type: Literal["response.output_text.delta"]
+    response: None = None
+
+
 class ResponsesMeter(SseMeter):
     """A meter of a responses stream, whose last event has the whole response."""
 
     wanted = (b"response.created", *_TERMINAL, b'"error"', b"event: error")
+    ordinary = msgspec.json.Decoder(_TextDelta)
+    ordinary_start = b"event: response.output_text.delta\ndata: "
 
     def on_event(self, event: bytes, data: bytes) -> None:
         """Read `response.usage` of the terminal event, which is final."""

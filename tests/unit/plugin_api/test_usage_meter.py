@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -121,6 +122,53 @@ def test_chat_meter_passes_over_no_chunk_that_matters(
         event = b"data: %b\n\n" % json.dumps(value, separators=separators).encode()
         quick.feed(event)
         plain.feed(event)
+    assert vars(plain) == vars(quick) | {"ordinary": None}
+
+
+TEXTS = st.sampled_from([
+    " a", "message_stop", "\n\nevent: message_stop\ndata: {}", "response.completed", '"error"', "€",
+])  # fmt: skip
+VALUES = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.sampled_from([
+            "content_block_delta", "message_stop", "error", "response.output_text.delta",
+            "response.completed",
+        ]),
+        "delta": TEXTS | st.builds(lambda text: {"text": text}, TEXTS),
+        "error": st.just({"code": "x"}),
+        "usage": st.just({"input_tokens": 4, "output_tokens": 5}),
+        "response": st.none() | st.just({"id": "resp_1", "model": "m-3"}),
+    },
+)  # fmt: skip
+EVENTS = st.tuples(
+    st.sampled_from([
+        "event: content_block_delta\n", "event: response.output_text.delta\n",
+        "event: message_delta\n", "event: message_stop\n", "event: error\n",
+        "event: response.completed\n", "",
+    ]),
+    st.sampled_from(["data: ", "data:", "data: x\ndata: "]),
+    VALUES.map(json.dumps) | VALUES.map(partial(json.dumps, indent=1)),
+    st.sampled_from(["\n\n", "\r\n\r\n", "\n", "\n\nevent: message_stop\ndata: {}\n\n"]),
+)  # fmt: skip
+
+
+@given(st.sampled_from([("anthropic", "messages"), ("openai", "responses")]),
+       st.lists(EVENTS.map("".join), max_size=6))  # fmt: skip
+def test_meter_of_named_events_passes_over_none_that_matters(
+    kind: tuple[str, str], events: list[str]
+) -> None:
+    dialect, name = kind
+    endpoint = Endpoint(name, ModelAt.BODY, counts=True)
+    quick, plain = (
+        REGISTRY.dialects[dialect].meter(endpoint, "text/event-stream") for _ in range(2)
+    )
+    assert isinstance(plain, SseMeter)
+    assert plain.ordinary is not None
+    plain.ordinary = None
+    for event in events:
+        quick.feed(event.encode())
+        plain.feed(event.encode())
     assert vars(plain) == vars(quick) | {"ordinary": None}
 
 
