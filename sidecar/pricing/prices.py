@@ -198,12 +198,13 @@ class Prices:
             return Cost(0, 0, FREE, parts=(Cost(0, 0, FREE),) * len(usage.parts))
         tariff = self._find(provider, names)
         said = usage.reported_cost if vendor.reports_cost else None
-        would: Cost | None = None
         if said is not None and not (tariff is not None and tariff.written):
-            would = _charged(Fraction(said), group, REPORTED)
+            would: Cost | None = _charged(Fraction(said), group, REPORTED)
         elif usage.parts:
             would = self._of_parts(usage.parts, provider, group, names, started)
-        elif tariff is not None:
+        elif tariff is None:
+            would = None
+        else:
             exact = tariff.rates(started, usage.service_tier).cost_of(usage)
             would = None if exact is None else _charged(exact, group, tariff.name)
         if not provider.takes_login:

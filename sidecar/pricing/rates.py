@@ -94,7 +94,7 @@ class Rates:
             for total in (INPUT, OUTPUT)
             if tokens and total not in rates
         )
-        self._usual = _usual(self._lines)
+        self._usual = _usual(self._lines) if self._denominator == 1 else None
 
     def cost_of(self, usage: Usage) -> Exact | None:
         """Return the exact nano-dollars of a call with one request; see `cost`."""
@@ -112,17 +112,17 @@ class Rates:
         # As `_sum`, without a dictionary: most calls are of this form.
         read_rate, write_rate, input_rate, output_rate, total, _ = usual
         read, written = usage.cache_read_tokens, usage.cache_write_tokens
-        if read is not None and read > 0 and read_rate is not None:
+        if read and read > 0 and read_rate is not None:
             total += read * read_rate
             given -= read
-        if written is not None and written > 0 and write_rate is not None:
+        if written and written > 0 and write_rate is not None:
             total += written * write_rate
             given -= written
         if given > 0:
             total += given * input_rate
         if made > 0:
             total += made * output_rate
-        return total if self._denominator == 1 else Fraction(total, self._denominator)
+        return total
 
     def cost(self, counts: UnitCounts, size: int | None = None) -> Exact | None:
         """Return the exact nano-dollars.
@@ -176,7 +176,7 @@ def _reached(
 
 def _usual(lines: tuple[_Line, ...]) -> _Usual | None:
     """Return the rates of usual usage; None for a model that has no price for input or output, or
-    one for reasoning."""
+    one for reasoning. They are whole nano-dollars."""
     found = {line.unit: line for line in lines}
     if not {INPUT, OUTPUT} <= found.keys() or REASONING in found:
         return None

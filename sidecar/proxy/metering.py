@@ -60,7 +60,7 @@ class ResponseMeter:
         if self._head is None:
             self._meter.feed(data)
         elif data:
-            self._head = head = self._head + data
+            self._head = head = self._head + data if self._head else data
             found = _FIRST.match(head)
             if found is not None and found.lastgroup == _USUAL_KINDS.get(self._label):
                 self._head = None
@@ -122,7 +122,7 @@ class ResponseMeter:
         `whole` is whether all its bytes arrived: a response with a terminal event is complete
         without them.
         """
-        chosen = self.chosen()
+        chosen = self.chosen() if self._head else self._meter
         if not chosen.finished and (not whole or (chosen.unfinished and self.unfinished)):
             return False
         return not chosen.unread and (self._unpacking is None or not self._unpacking.lost)
@@ -214,7 +214,8 @@ def read_meter(
 def _read_end(live: LiveCall, meter: ResponseMeter, *, whole: bool) -> bool:
     """Set model, outcome and reason from the response; return whether it is complete."""
     chosen = meter.chosen()
-    live.model_served = meter.masked(chosen.model) or live.model_served
+    if model := chosen.model:
+        live.model_served = meter.masked(model)
     error = chosen.error
     if live.outcome is Outcome.CANCELLED and chosen.finished:
         # Some clients disconnect as soon as they have read the terminal event.

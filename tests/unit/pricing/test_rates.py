@@ -160,7 +160,9 @@ def test_cost_is_never_negative(counts: dict[str, int], rates: dict[str, Rate]) 
 
 
 SOME_COUNT = st.none() | st.integers(-5, 300) | COUNT
-STEPPED = RATE | st.lists(RATE, min_size=1, max_size=3).map(
+WHOLE = st.decimals(0, 1000, places=3, allow_nan=False)
+"""Whole nano-dollars for a token."""
+STEPPED = WHOLE | st.lists(WHOLE, min_size=1, max_size=3).map(
     lambda rates: tuple((100 * number, rate) for number, rate in enumerate(rates))
 )
 ANY_RATES: st.SearchStrategy[dict[str, Rate]] = st.dictionaries(
@@ -168,6 +170,9 @@ ANY_RATES: st.SearchStrategy[dict[str, Rate]] = st.dictionaries(
         ("input_tokens", "output_tokens", "requests", "output_audio_tokens", *OPTIONAL)
     ),
     STEPPED,
+) | st.fixed_dictionaries(
+    {"input_tokens": STEPPED, "output_tokens": STEPPED},
+    optional=dict.fromkeys((*OPTIONAL, "requests"), STEPPED),
 )
 USAGE = st.builds(
     Usage,
