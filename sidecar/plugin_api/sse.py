@@ -177,16 +177,17 @@ class SseMeter(BaseMeter):
 
     def feed(self, data: bytes) -> None:
         """Read the next bytes. Events that arrive in one piece are not copied."""
+        ordinary, start = self.ordinary, self.ordinary_start
         if (
-            self.ordinary is not None
-            and data.startswith(self.ordinary_start)
+            ordinary is not None
+            and data.startswith(start)
             and data.endswith(_USUAL_ENDS)
             and self._begun
             and not self._tail
             and self._large is None
         ):
             try:
-                self.ordinary.decode(data[len(self.ordinary_start) :])
+                ordinary.decode(data.removeprefix(start))
             except _UNREADABLE:
                 pass
             else:

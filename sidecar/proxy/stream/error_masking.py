@@ -143,13 +143,15 @@ class ErrorEventMask:
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes; return those to relay, of these and of the held ones."""
-        event = self._event
-        whole = not event and data.endswith(_USUAL_ENDS)
-        if whole and self._is_labelled and not self._mask.may_hold(data):
+        event, mask = self._event, self._mask
+        if (
+            not event
+            and self._is_labelled
+            and data.endswith(_USUAL_ENDS)
+            and not (mask.may_hold(data) and mask.has_opening(data))
+        ):
             return data
         if self._is_foreign or not (self._is_labelled or self._is_known(data)):
-            return data
-        if whole and not self._mask.has_opening(data):
             return data
         event += data
         passed: list[bytes] = []
