@@ -78,7 +78,8 @@ class BodyMemory:
 
     def __init__(self, ceiling: int | None, folder: Path, clock: Callable[[], float]) -> None:
         self.ceiling = ceiling or default_ceiling()
-        self._open_to_all = self.ceiling * (1.0 - INTERACTIVE_SHARE)
+        open_to_all = self.ceiling * (1.0 - INTERACTIVE_SHARE)
+        self._bounds = (self.ceiling, self.ceiling, open_to_all)
         self.folder = folder
         self.clock = clock
         self.held = 0
@@ -120,9 +121,10 @@ class BodyMemory:
 
     def take_at_once(self, size: int, rank: int, *, grows: bool) -> bool:
         """Take `size` bytes if they are free and no call waits; return whether they were."""
-        if self._waiters or not self._fits(size, rank):
+        held = self.held
+        if self._waiters or (held and held + size > self._bounds[rank]):
             return False
-        self.held += size
+        self.held = held + size
         self._holders += not grows
         return True
 
@@ -133,14 +135,10 @@ class BodyMemory:
         if self._waiters:
             self._serve_waiters()
 
-    def _fits(self, size: int, rank: int) -> bool:
-        bound = self.ceiling if rank < 2 else self._open_to_all
-        return not self.held or self.held + size <= bound
-
     def _serve_waiters(self) -> None:
         while self._waiters:
             waiter = self._waiters[0]
-            if not self._fits(waiter.size, waiter.rank):
+            if self.held and self.held + waiter.size > self._bounds[waiter.rank]:
                 # Bodies that all wait to grow would block each other: admit the first.
                 growing = [each for each in self._waiters if each.grows]
                 if not growing or len(growing) < self._holders:
@@ -215,11 +213,13 @@ class HeldBody(Struct, eq=False):
 
     def release(self) -> None:
         """Forget the bytes: the body is not sent again."""
-        if self.wire is not None:
+        if self.wire:
             self.wire = b""
         self.plain = b""
-        if self._reserved:
-            self._shrink(0)
+        reserved = self._reserved
+        if reserved:
+            self._reserved = 0
+            self._memory.give_back(reserved, last=True)
         if self.stored is not None:
             self._drop_file()
 

@@ -19,13 +19,13 @@ from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from sidecar.config.model import Provider, Timeouts
+from sidecar.config.model import Provider
 from sidecar.errors import Fault, UpstreamError
 from sidecar.http.headers import Fields, decoded, has, lines_of
 from sidecar.http.wire.connection_pool import ConnectionPool, Destination, proxy_fields
 from sidecar.http.wire.deadlines import no_answer_within
 from sidecar.http.wire.framing import Sink
-from sidecar.http.wire.response_head import ResponseHead, head_of_fields, media_type_of
+from sidecar.http.wire.response_head import head_of_fields, media_type_of
 from sidecar.http.wire.tls import ResumingContext, client_context
 from sidecar.http.wire.upstream_protocol import UpstreamConnection
 from sidecar.masking import CredentialMask
@@ -38,53 +38,58 @@ before and did not read the request. Later, the request may have been served and
 MAX_INLINE_RESPONSE_BYTES = 1 << 20
 """Responses up to this size are relayed in one write."""
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_MAX_ADDRESSES = 1000
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _ENDS_A_TARGET = re.compile(r"[\0- \x7f]")
 
 
-class Reply:
+class Reply(Struct, eq=False):
     """A provider's response whose head has arrived. Its body is read piece by piece.
 
     Attributes:
+        status: The status, of three digits.
+        reason: The words behind it.
         headers: The header fields, in the order and spelling of the wire.
         raw_head: The bytes of the head as they came; b"" if they did not come in one piece.
         content_type: The Content-Type in lower case; "" for none.
-        media_type: The same without parameters.
         coding: The content coding, in lower case; "" for none.
         length: The declared length of the body in bytes; None without one.
-        is_chunked: Whether chunks frame the body.
+        transfer_coding: The last Transfer-Encoding in lower case; b"" for none.
         peeked: Bytes of the body that were read ahead: `read` returns them first.
         mask: Masks the credential that was sent; None if there is none.
     """
 
-    def __init__(
-        self, head: ResponseHead, connection: UpstreamConnection, timeouts: Timeouts,
-        pool: ConnectionPool, endpoint: Destination,
-    ) -> None:  # fmt: skip
-        self._connection = connection
-        self._pool = pool
-        self._endpoint = endpoint
-        self._is_closed = False
-        self._idle = timeouts.idle
-        self.peeked = b""
-        self.mask: CredentialMask | None = None
-        self._read_head(head)
+    _connection: UpstreamConnection
+    _idle: float
+    status: int
+    reason: str
+    headers: Fields
+    raw_head: bytes
+    content_type: str
+    coding: str
+    length: int | None
+    transfer_coding: bytes
+    peeked: bytes = b""
+    mask: CredentialMask | None = None
+    _fields: CIMultiDictProxy[str] | None = None
+    _is_closed: bool = False
 
     def replace_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
         """Replace the header fields, and what is read from them."""
-        self._read_head(head_of_fields(self.status, self.reason, headers))
+        head = head_of_fields(self.status, self.reason, headers)
+        self.headers, self.raw_head, self._fields = head.fields, b"", None
+        self.content_type, self.coding = head.content_type, head.coding
+        self.length, self.transfer_coding = head.length, head.transfer_coding
 
-    def _read_head(self, head: ResponseHead) -> None:
-        self.status = head.status
-        self.reason = head.reason
-        self.headers: Fields = head.fields
-        self.raw_head = head.raw
-        self.content_type = head.content_type
-        self.media_type = media_type_of(head.content_type)
-        self.coding = head.coding
-        self.length = head.length
-        self.is_chunked = head.transfer_coding.find(b"chunked") >= 0
-        self._fields: CIMultiDictProxy[str] | None = None
+    @property
+    def media_type(self) -> str:
+        """Return the Content-Type without parameters."""
+        return media_type_of(self.content_type)
+
+    @property
+    def is_chunked(self) -> bool:
+        """Return whether chunks frame the body."""
+        return b"chunked" in self.transfer_coding
 
     @property
     def fields(self) -> CIMultiDictProxy[str]:
@@ -157,7 +162,7 @@ class Reply:
         """Release the connection: it is kept if the body was read to its end, else cut at once."""
         if not self._is_closed:
             self._is_closed = True
-            self._pool.put(self._endpoint, self._connection)
+            self._connection.rest()
 
 
 class SendState(Struct):
@@ -176,6 +181,7 @@ class Upstream:
         self._pool = pool
         self._loop = asyncio.get_running_loop()
         self._contexts: dict[str | None, ResumingContext] = {}
+        self._ways: dict[tuple[str, str | None, str | None], _Way] = {}
 
     async def send(
         self, provider: Provider, method: str, url: str, lines: bytes, body: Body,
@@ -189,23 +195,25 @@ class Upstream:
         must close the response. Raises `UpstreamError`.
         """
         try:
-            target = target_of(url)
-            endpoint = self._endpoint(provider, target)
-            head = request_head(method, target, lines, body, endpoint)
+            way = self._way(provider, url)
+            head = request_head(method, way.target, lines, body, way.endpoint)
         except ValueError as error:
             raise cannot_be_written(error) from None
         timeouts = provider.timeouts
         until = self._loop.time() + timeouts.first_byte
-        connection = self._pool.take(endpoint)
+        connection = way.idle_connection() if way.idle else None
         is_kept = connection is not None
         while True:
             if connection is None:
-                connection = await self._pool.connect(endpoint, timeouts, until)
+                connection = await self._pool.connect(way.endpoint, timeouts, until)
             state.sent = True
             try:
                 connection.send(method, head, body or b"")
-                found = await connection.read_head(until, no_answer_within(timeouts.first_byte))
-                return Reply(found, connection, timeouts, self._pool, endpoint)
+                read = await connection.read_head(until, no_answer_within(timeouts.first_byte))
+                return Reply(
+                    connection, timeouts.idle, read.status, read.reason, read.fields, read.raw,
+                    read.content_type, read.coding, read.length, read.transfer_coding,
+                )  # fmt: skip
             except BaseException as error:
                 connection.abort()
                 again = is_kept and (body is None or isinstance(body, bytes))
@@ -224,10 +232,22 @@ class Upstream:
             return False
         return at_least_once or self._loop.time() - connection.written_at <= REPLAY_SECONDS
 
-    def _endpoint(self, provider: Provider, target: Target) -> Destination:
+    def _way(self, provider: Provider, url: str) -> _Way:
+        """Return the way to an address. Raises `ValueError` for one that no request can name."""
+        named = url, provider.ca_file, provider.proxy
+        way = self._ways.get(named)
+        if way is not None:
+            return way
+        target = target_of(url)
         tls = self._context(provider.ca_file) if target.is_tls else None
         proxy = _proxy_of_environment(target) if provider.proxy == "env" else provider.proxy
-        return Destination(target.host, target.port, tls, proxy)
+        endpoint = Destination(target.host, target.port, tls, proxy)
+        way = _Way(target, endpoint, self._pool.idle(endpoint))
+        if provider.proxy != "env":  # the environment may change
+            if len(self._ways) >= _MAX_ADDRESSES:
+                self._ways.clear()
+            self._ways[named] = way
+        return way
 
     def _context(self, ca_file: str | None) -> ResumingContext:
         context = self._contexts.get(ca_file)
@@ -254,6 +274,22 @@ class Target(NamedTuple):
     is_tls: bool
     place: str
     path: str
+
+
+class _Way(Struct, frozen=True):
+    """The way of requests to one address. `idle` has the kept connections of its destination."""
+
+    target: Target
+    endpoint: Destination
+    idle: list[UpstreamConnection]
+
+    def idle_connection(self) -> UpstreamConnection | None:
+        """Take the connection that was put back last, if one can be used."""
+        while self.idle:
+            kept = self.idle.pop()
+            if not kept.is_closing:
+                return kept
+        return None
 
 
 @lru_cache(maxsize=1024)
@@ -316,4 +352,4 @@ def cannot_be_written(why: ValueError) -> UpstreamError:
 
 def is_event_stream(reply: Reply) -> bool:
     """Return whether an answer is server-sent events that can be read."""
-    return reply.media_type == "text/event-stream" and not reply.coding
+    return media_type_of(reply.content_type) == "text/event-stream" and not reply.coding

@@ -213,6 +213,10 @@ Fields = Sequence[tuple[bytes, bytes]]
 """Names and values, in the order and spelling of the wire."""
 
 
+HeadFields = Fields | bytes
+"""The fields of a head, or the lines of `lines_of` that were made of them."""
+
+
 def encoded(pairs: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
     """Fields of text."""
     return [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in pairs]

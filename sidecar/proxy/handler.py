@@ -195,16 +195,17 @@ class Proxy:
         if relay.response is not None and (why := cannot_follow(attempted, live)):
             passage.meter = None if attempted.body is not None else ResponseMeter(call, reply)
             return await fail(relay, call, why, live)
-        fields = proxy_responses.relayed_headers(passage.request, call, attempted, live)
         if attempted.body is not None:
+            fields = proxy_responses.relayed_headers(passage.request, call, attempted, live)
             return await _pass_on_error(passage, call, attempted, reply, fields)
+        lines = proxy_responses.relayed_lines(passage.request, call, attempted, live)
         self._services.ledger.used(call.key.name, live.program)
         passage.candidate = attempted.candidate
         passage.sent = attempted.sent
         meter = passage.meter = live.meter = ResponseMeter(attempted.sent or call, reply)
         try:
             response = await relay.run(
-                reply, fields, meter, attempted.stream_filter, attempted.masking,
+                reply, lines, meter, attempted.stream_filter, attempted.masking,
                 attempted.transforms,
             )  # fmt: skip
         except UpstreamError as error:  # before the client got a byte

@@ -22,7 +22,7 @@ from msgspec import Struct
 from sidecar.errors import Fault, LocalReply, UpstreamError
 from sidecar.http.body_memory import HeldBody
 from sidecar.http.client import MAX_INLINE_RESPONSE_BYTES, Reply
-from sidecar.http.headers import Fields
+from sidecar.http.headers import HeadFields
 from sidecar.http.wire.agent_messages import AgentRequest, RelayedResponse
 from sidecar.plugin_api.dialect import Dialect, Endpoint, Meter
 from sidecar.proxy.in_flight import LiveCall
@@ -80,7 +80,7 @@ class Relay:
         self._loop = asyncio.get_running_loop()
 
     async def send(
-        self, status: int, reason: str, headers: Fields, body: bytes,
+        self, status: int, reason: str, headers: HeadFields, body: bytes,
         length: int | None = None,
     ) -> RelayedResponse:  # fmt: skip
         """Send a whole response in one write. `length` is the declared length of a body that is not
@@ -95,7 +95,7 @@ class Relay:
         self.end = RelayEnd.COMPLETE
         return response
 
-    async def begin(self, headers: Fields) -> None:
+    async def begin(self, headers: HeadFields) -> None:
         """Send the head of a stream, with status 200, before a provider has answered. Then call
         `run` for the response, or `fail` for an error."""
         response = RelayedResponse(200, "OK", headers, None)
@@ -116,7 +116,7 @@ class Relay:
         return self.response
 
     async def run(
-        self, reply: Reply, headers: Fields, meter: Meter,
+        self, reply: Reply, headers: HeadFields, meter: Meter,
         hiding: StreamFilter | None = None, masking: ErrorEventMask | None = None,
         transforms: ResponseTransforms | None = None,
     ) -> RelayedResponse:  # fmt: skip
@@ -158,7 +158,9 @@ class Relay:
         self.end = RelayEnd.COMPLETE
         return response
 
-    async def _start(self, reply: Reply, headers: Fields, length: int | None) -> RelayedResponse:
+    async def _start(
+        self, reply: Reply, headers: HeadFields, length: int | None
+    ) -> RelayedResponse:
         """Send the head, with the bytes that were held. Raises `UpstreamError` if the transforms
         fail at the first bytes."""
         begun = b""
@@ -170,7 +172,7 @@ class Relay:
         return response
 
     async def _send_transformed(
-        self, reply: Reply, headers: Fields, meter: Meter, transforms: ResponseTransforms
+        self, reply: Reply, headers: HeadFields, meter: Meter, transforms: ResponseTransforms
     ) -> RelayedResponse:
         """Send a response that is no stream: whole, so that a failure is a local reply."""
         body, whole = await reply.read_all(MAX_TRANSFORMED_BYTES)

@@ -9,13 +9,13 @@ import html
 import math
 import re
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 
 from sidecar.errors import ErrorKind, LocalReply, ProxyError, UpstreamError
 from sidecar.http import headers
 from sidecar.http.content_coding import PLAIN_CODINGS
-from sidecar.http.headers import Fields, decoded, encoded
+from sidecar.http.headers import Fields, decoded, encoded, lines_of
 from sidecar.http.request_guard import RequestGuard
 from sidecar.http.responses import plain
 from sidecar.http.wire.agent_messages import AgentRequest, LocalResponse
@@ -42,7 +42,7 @@ _KINDS = {
     504: ErrorKind.UPSTREAM_TIMEOUT, 529: ErrorKind.OVERLOADED,
 }  # fmt: skip
 """The kinds of local replies that stand for a provider's status."""
-_CALL_ID, _WAIT = headers.CALL_ID.encode(), headers.WAIT.encode()
+_OWN_LINES = f"{headers.CALL_ID}: %b\r\n%b{headers.WAIT}: %d\r\n".encode()
 _OF_THE_BODY = frozenset({
     b"content-type", b"content-encoding", b"content-language", b"content-md5", b"digest", b"etag",
     b"repr-digest", b"content-digest",
@@ -101,23 +101,29 @@ def local_reply(
 
 def own_headers(live: LiveCall) -> list[tuple[bytes, bytes]]:
     """Return the headers that Sidecar adds to every response."""
-    fields = [
-        (_CALL_ID, live.call_id.encode()),
-        *_served_by(live.provider, live.model_served),
-        (_WAIT, b"%d" % round(live.wait * 1000)),
+    return [
+        (name, value)
+        for name, _, value in (line.partition(b": ") for line in own_lines(live).splitlines())
     ]
+
+
+def own_lines(live: LiveCall) -> bytes:
+    """Return the lines of the headers that Sidecar adds to every response."""
+    served = _served_by(live.provider, live.model_served)
+    lines = _OWN_LINES % (live.call_id.encode(), served, round(live.wait * 1000))
     if live.transform:
-        fields += encoded([(headers.TRANSFORM, live.transform)])
+        lines += lines_of(encoded([(headers.TRANSFORM, live.transform)]))
     if len(live.attempts) > 1:
-        fields += encoded([(headers.TRIED, _as_field("; ".join(map(_tried, live.attempts))))])
-    return fields
+        tried = _as_field("; ".join(map(_tried, live.attempts)))
+        lines += lines_of(encoded([(headers.TRIED, tried)]))
+    return lines
 
 
 @lru_cache(maxsize=256)
-def _served_by(provider: str, model: str | None) -> list[tuple[bytes, bytes]]:
-    return encoded([
+def _served_by(provider: str, model: str | None) -> bytes:
+    return lines_of(encoded([
         (headers.PROVIDER, provider or "none"), (headers.MODEL, _as_field(model or "none")),
-    ])  # fmt: skip
+    ]))  # fmt: skip
 
 
 def _tried(attempt: AttemptRecord) -> str:
@@ -140,14 +146,22 @@ def relayed_headers(
     request: AgentRequest, call: Call, attempted: AttemptResult, live: LiveCall
 ) -> list[tuple[bytes, bytes]]:
     """Return the headers of a relayed response: the vendor's, then those that Sidecar adds."""
+    return _relayed(request, call, attempted, live) + own_headers(live)
+
+
+def relayed_lines(
+    request: AgentRequest, call: Call, attempted: AttemptResult, live: LiveCall
+) -> bytes:
+    """Return the headers of a relayed response as lines of its head."""
+    return lines_of(_relayed(request, call, attempted, live)) + own_lines(live)
+
+
+def _relayed(
+    request: AgentRequest, call: Call, attempted: AttemptResult, live: LiveCall
+) -> list[tuple[bytes, bytes]]:
     reply = attempted.reply
     assert reply is not None  # noqa: S101 - only answers have headers
-
-    def relocate(url: str) -> str | None:
-        own_path = request.raw_path.partition("?")[0].removesuffix(call.located.path)
-        own_base = f"http://{request.headers['Host']}{own_path}"
-        return headers.relocated(url, attempted.address.base_url, own_base)
-
+    relocate = partial(_relocated, request, call, attempted)
     fields = headers.for_client(reply.headers, call.dialect.url_headers, relocate)
     if 300 <= reply.status < 400 and reply.status != HTTPStatus.NOT_MODIFIED:
         _check_redirect(fields)
@@ -157,7 +171,14 @@ def relayed_headers(
         # Sidecar has retried the call; retries of the client would multiply the attempts.
         fields = [(n, v) for n, v in fields if n.lower() != b"x-should-retry"]
         fields.append((b"x-should-retry", b"false"))
-    return fields + own_headers(live)
+    return fields
+
+
+def _relocated(request: AgentRequest, call: Call, attempted: AttemptResult, url: str) -> str | None:
+    """Return a provider's URL as one of this process; None to drop it."""
+    own_path = request.raw_path.partition("?")[0].removesuffix(call.located.path)
+    own_base = f"http://{request.headers['Host']}{own_path}"
+    return headers.relocated(url, attempted.address.base_url, own_base)
 
 
 def _of_another_body(fields: Fields, content_type: str) -> list[tuple[bytes, bytes]]:

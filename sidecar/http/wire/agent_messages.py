@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
+from time import time
 from typing import Any, Protocol
 
 from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from sidecar.http.headers import Fields, encoded, has, lines_of
+from sidecar.http.headers import HeadFields, encoded, has, lines_of
 from sidecar.http.wire.framing import INLINE_BODY_BYTES, LAST_CHUNK, IncomingBody, chunk_of
 from sidecar.http.wire.request_head import RequestHead
 
@@ -85,7 +86,7 @@ class RelayedResponse:
     _chunked = False
     _connection: ResponseSink
 
-    def __init__(self, status: int, reason: str, fields: Fields, length: int | None) -> None:
+    def __init__(self, status: int, reason: str, fields: HeadFields, length: int | None) -> None:
         self.status = status
         self._reason = reason or _reason_of(status)
         self._fields = fields
@@ -146,9 +147,10 @@ class RelayedResponse:
         modern = not request.head.is_http10
         # The unread rest of a body would be parsed as the next request (RFC 9112 section 9.6).
         stays = request.keep_alive and request.content.is_complete
-        lines = lines_of(self._fields)
+        fields = self._fields
+        lines = fields if isinstance(fields, bytes) else lines_of(fields)
         if lines.find(b"\nDate: ") < 0 and not has(b"date", lines):
-            lines += b"Date: %b\r\n" % formatdate(usegmt=True).encode()
+            lines += _date_line(int(time()))
         if self.status in _WITHOUT_BODY:
             pass
         elif self._length is not None:
@@ -185,6 +187,11 @@ class LocalResponse:
         response = RelayedResponse(self.status, "", fields, len(self.body))
         await response.send(request, b"" if request.method == "HEAD" else self.body)
         return response
+
+
+@lru_cache(maxsize=1)
+def _date_line(seconds: int) -> bytes:
+    return b"Date: %b\r\n" % formatdate(seconds, usegmt=True).encode()
 
 
 @lru_cache(maxsize=256)

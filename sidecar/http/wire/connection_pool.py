@@ -19,8 +19,6 @@ from sidecar.http.wire.deadlines import DeadlineSweep, no_answer_within
 from sidecar.http.wire.tls import ResumingContext
 from sidecar.http.wire.upstream_protocol import UpstreamConnection
 
-KEEP_ALIVE_SECONDS = 20.0
-"""Seconds an idle connection is kept: less than any vendor keeps it, so that few are found dead."""
 NAME_SECONDS = 60.0
 """Seconds that the addresses of a name are used without asking again."""
 MAX_NAMES = 256
@@ -48,24 +46,12 @@ class ConnectionPool:
         self._addresses: dict[tuple[str, int], tuple[float, Sequence[AddrInfoType]]] = {}
         self._proxy_tls: ssl.SSLContext | None = None
 
-    def take(self, endpoint: Destination) -> UpstreamConnection | None:
-        """Return the connection that was put back last, if one can be used."""
-        shelf = self._idle.get(endpoint)
-        while shelf:
-            kept = shelf.pop()
-            if not kept.is_closing:
-                return kept
-        return None
-
-    def put(self, endpoint: Destination, connection: UpstreamConnection) -> None:
-        """Keep a connection whose answer was read; cut one that cannot be used again."""
-        if not connection.is_reusable:
-            connection.abort()
-            return
+    def idle(self, endpoint: Destination) -> list[UpstreamConnection]:
+        """Return the idle connections to a destination: the list in which they stay."""
         shelf = self._idle.get(endpoint)
         if shelf is None:
             shelf = self._idle[endpoint] = []
-        connection.rest(shelf, KEEP_ALIVE_SECONDS)
+        return shelf
 
     async def connect(
         self, endpoint: Destination, timeouts: Timeouts, until: float
@@ -85,6 +71,7 @@ class ConnectionPool:
                 why = f"no connection within {timeouts.connect:g} s (timeouts.connect)"
             raise UpstreamError(Fault.TIMEOUT, why, sent=False) from None
         made.tls = endpoint.tls
+        made.home = self.idle(endpoint)
         return made
 
     async def close(self) -> None:

@@ -129,8 +129,11 @@ class IncomingBody(Struct, eq=False):
         pieces = self.pieces
         if not pieces:
             return b""
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
+        if len(pieces) == 1:
+            data = pieces.pop()
+        else:
+            data = b"".join(pieces)
+            pieces.clear()
         size, self.size = self.size, 0
         if size > HELD_BODY_BYTES:
             self.on_room()

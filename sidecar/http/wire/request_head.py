@@ -69,12 +69,12 @@ class RepeatedHead:
         before = self.before
         if not data.startswith(before):
             return None
-        start = len(before)
+        start, after = len(before), self.after
         end = data.find(b"\r", start, start + MAX_LENGTH_DIGITS + 1)
         digits = data[start:end]
-        if end < 0 or not digits.isdigit() or not data.startswith(self.after, end):
+        if end < 0 or not digits.isdigit() or not data.startswith(after, end):
             return None
-        return int(digits), end + len(self.after)
+        return int(digits), end + len(after)
 
 
 def take_length(fields: list[HeadField]) -> tuple[int, HeadField] | None:

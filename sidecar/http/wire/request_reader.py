@@ -158,9 +158,9 @@ class RequestReader(WireProtocol, ParserEvents):
             if found is None:
                 return data
             length, start = found
+            data = data[start:]
             body = IncomingBody(self._adjust_reading, length)
             request = self._queued(repeated.method, repeated.target, body, keep_alive=True)
-            data = data[start:]
             if len(data) == length:  # as of most: it arrived with its head
                 body.fill(data)
                 return b""

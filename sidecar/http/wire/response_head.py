@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from operator import methodcaller
+from operator import itemgetter
 
 from msgspec import Struct
 
@@ -18,9 +18,11 @@ from sidecar.http.wire.framing import MAX_HEAD_BYTES
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5][0-9]{2}) ([!-~][ -~]*)")
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _END = b"\r\n\r\n"
+_FIELD = re.compile(rb"\r\n([^:]++): ((?![ \t])[^\r]++(?<![ \t]))(?=\r\n)")
+"""A field as nearly every server writes it, from the end of the line before it. If there is one for
+each line, nothing is between them."""
 _FOREIGN = bytes({*range(0x20), 0x7F} - {0x09, 0x0A, 0x0D})
 """Bytes that no head may hold."""
-_UNUSUAL_BLANKS = (b" \r\n", b"\t\r\n", b":  ", b": \t")
 _WITHOUT_BODY = frozenset({204, 304})
 _MAX_LENGTH_DIGITS = 15
 _MAX_LAYOUTS = 256
@@ -32,7 +34,7 @@ _READ = (b"content-type", b"content-encoding", b"connection", *_FRAMING)
 """Fields that are read. A usual answer has each once at most."""
 _FOR_THE_PARSER = frozenset({b"upgrade", b"proxy-connection"})
 """Fields that a usual answer does not have."""
-_PARTED = methodcaller("partition", b": ")
+_NAME = itemgetter(0)
 
 
 class ResponseHead(Struct):
@@ -125,39 +127,35 @@ def usual_head(data: bytes) -> ResponseHead | None:
     end = data.find(_END)
     if not 0 < end <= MAX_HEAD_BYTES:
         return None
+    first = data.find(b"\r\n")
+    status, reason = _status_of(data[:first])
+    if not status:
+        return None
     raw = data[: end + 4]
-    first, *lines = raw[:end].split(b"\r\n")
-    status, reason = _status_of(first)
-    if not status or not lines or not _is_plain(raw, len(lines)):
+    fields = _FIELD.findall(raw, first, end + 2)
+    if raw.count(b"\n", first, end) != len(fields) or len(raw.translate(None, _FOREIGN)) != end + 4:
         return None
-    names, _, values = zip(*map(_PARTED, lines), strict=True)
-    layout = _LAYOUTS[names]
-    if layout is None or b"" in values:
+    layout = _LAYOUTS[tuple(map(_NAME, fields))]
+    if layout is None:
         return None
-    if layout.connection is not None and values[layout.connection].lower() != _KEEPS:
+    if layout.connection is not None and fields[layout.connection][1].lower() != _KEEPS:
         return None
-    digits = b"" if layout.length is None else values[layout.length]
-    coding = b"" if layout.transfer_coding is None else values[layout.transfer_coding]
-    if coding != _CHUNKED and (not digits.isdigit() or len(digits) > _MAX_LENGTH_DIGITS):
-        return None
+    length, coding = None, b""
+    if layout.length is not None:
+        digits = fields[layout.length][1]
+        if not digits.isdigit() or len(digits) > _MAX_LENGTH_DIGITS:
+            return None
+        length = int(digits)
+    elif layout.transfer_coding is not None:
+        coding = fields[layout.transfer_coding][1]
+        if coding != _CHUNKED:
+            return None
     return ResponseHead(
-        status, reason, list(zip(names, values, strict=True)), raw,
-        "" if layout.content_type is None else lower_text(values[layout.content_type]),
-        "" if layout.coding is None else lower_text(values[layout.coding]),
-        int(digits) if digits else None,
-        coding,
+        status, reason, fields, raw,
+        "" if layout.content_type is None else lower_text(fields[layout.content_type][1]),
+        "" if layout.coding is None else lower_text(fields[layout.coding][1]),
+        length, coding,
     )  # fmt: skip
-
-
-def _is_plain(raw: bytes, fields: int) -> bool:
-    """Return whether a head has no bytes but text, and blanks only where servers put them."""
-    for blanks in _UNUSUAL_BLANKS:
-        if raw.find(blanks) >= 0:  # `in` would raise an error inside, and drop it
-            return False
-    ends = fields + 2
-    return raw.count(b"\n") == ends == raw.count(b"\r") and len(
-        raw.translate(None, _FOREIGN)
-    ) == len(raw)
 
 
 @lru_cache(maxsize=256)

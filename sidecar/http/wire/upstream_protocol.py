@@ -27,6 +27,8 @@ from sidecar.http.wire.framing import (
 from sidecar.http.wire.response_head import ResponseHead, head_of_fields, usual_head
 from sidecar.http.wire.tls import ResumingContext
 
+KEEP_ALIVE_SECONDS = 20.0
+"""Seconds an idle connection is kept: less than any vendor keeps it, so that few are found dead."""
 PIECE_BYTES = 1 << 18
 """Larger bodies are written in pieces of this size, so that the loop is not held up."""
 INVALID = "its answer was not valid HTTP"
@@ -41,8 +43,9 @@ _UNUSUAL_METHODS = frozenset({"HEAD", "CONNECT"})
 class UpstreamConnection(WireProtocol, ParserEvents):
     """Sends a request and reads its answer.
 
-    `tls` remembers the session once the first answer came. `received`: some of an answer came.
-    `written_at`: when the request began to be written, in seconds of the loop's clock.
+    `home` has the idle connections to where this one leads. `tls` remembers the session once the
+    first answer came. `received`: some of an answer came. `written_at`: when the request began to
+    be written, in seconds of the loop's clock.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sweep: DeadlineSweep) -> None:
@@ -52,50 +55,58 @@ class UpstreamConnection(WireProtocol, ParserEvents):
         self.expiry_reason = ""
         self._idle = NEVER
         self.tls: ResumingContext | None = None
-        self._shelf: list[UpstreamConnection] | None = None
+        self.home: list[UpstreamConnection] = []
+        self._is_idle = False
         self.written_at = 0.0
         self._upload: asyncio.Task[None] | None = None
-        self._reset_answer("")
-
-    def _reset_answer(self, method: str) -> None:
-        self._method = method
         self._is_asked = False
+        self._method = ""
+        self._waiter: asyncio.Future[None] | None = None
+        self._head: ResponseHead | None = None
+        self._may_stay = False
+        self.received = False
+        self.body = IncomingBody(self.resume_body)
+        self._reset_parsing()
+
+    def _reset_parsing(self) -> None:
+        """Forget what was read with a parser. An answer that was read without leaves nothing, if
+        its connection can be used again."""
         self._parser: HttpResponseParser | None = None
         self._bytes_left = 0
         self._status_text = b""
         self._fields: list[tuple[bytes, bytes]] = []
         self._unframed_bytes = 0
-        self._waiter: asyncio.Future[None] | None = None
-        self._head: ResponseHead | None = None
         self._failure: UpstreamError | None = None
         self._ends_by_close = False
-        self._may_stay = False
-        self.received = False
-        self.body = IncomingBody(self.resume_body)
 
     @property
     def is_reusable(self) -> bool:
         """Return whether another request may follow: the answer ended, and nothing came after."""
         transport = self.transport
-        if transport is None or transport.is_closing():
+        if transport is None or transport.is_closing() or not self._may_stay:
             return False
-        return self._may_stay and self.body.is_drained
+        return self.body.is_complete and not self.body.pieces
 
     def send(self, method: str, head: bytes, body: bytes | AsyncIterable[bytes]) -> None:
         """Write a request. A large body, or one that is still to come, is written by a task;
         `head` frames it: by its length, or as chunks."""
-        assert self.transport is not None  # noqa: S101 - a connection is made before it is given
-        self._reset_answer(method)
+        transport = self.transport
+        assert transport is not None  # noqa: S101 - a connection is made before it is given
+        if self._parser is not None:
+            self._reset_parsing()
+        self._method = method
+        self._head = None
+        self._may_stay = self.received = self._is_idle = False
         self._is_asked = True
-        self._shelf = None
+        self.body = IncomingBody(self.resume_body)
         self.written_at = self.loop.time()
         if not isinstance(body, bytes) or len(body) > PIECE_BYTES:
-            self.transport.write(head)
+            transport.write(head)
             self._upload = self.loop.create_task(self._send_body(head, body))
         elif len(body) <= INLINE_BODY_BYTES:
-            self.transport.write(head + body)
+            transport.write(head + body)
         else:
-            self.transport.writelines((head, body))
+            transport.writelines((head, body))
 
     async def read_head(self, until: float, expiry_reason: str) -> ResponseHead:
         """Wait for the head of the answer, at most `until` (seconds of the loop's clock).
@@ -142,18 +153,21 @@ class UpstreamConnection(WireProtocol, ParserEvents):
         finally:
             self.deadline = NEVER
 
-    def rest(self, shelf: list[UpstreamConnection], seconds: float) -> None:
-        """Stay idle until the next request, for at most these seconds. Bytes that arrive before it
-        belong to no request: they close the connection."""
+    def rest(self) -> None:
+        """Stay idle at `home` until the next request, for some seconds; be cut if none can follow.
+        Bytes that arrive before the next request belong to none: they close the connection."""
+        if not self.is_reusable:
+            self.abort()
+            return
         self._is_asked = False
         self._upload = None
-        self._shelf = shelf
-        shelf.append(self)
-        self._sweep.set(self, self.loop.time() + seconds)
+        self._is_idle = True
+        self.home.append(self)
+        self._sweep.set(self, self.loop.time() + KEEP_ALIVE_SECONDS)
 
     def expire(self) -> None:
         """Give up what is waited for, or a connection that was kept for long."""
-        if self._shelf is None:
+        if not self._is_idle:
             self._fail(UpstreamError(Fault.TIMEOUT, self.expiry_reason, sent=True))
         self.abort()
 
@@ -219,12 +233,12 @@ class UpstreamConnection(WireProtocol, ParserEvents):
             data = data[len(head.raw) :]
             if head.length is None:
                 return _CHUNKED_HEAD + data
-            self._bytes_left = head.length
-            if len(data) == self._bytes_left:
-                self._bytes_left = 0
+            if len(data) == head.length:  # as of most: it arrived with its head
                 self.body.fill(data)
-                self._judge_upload()
+                if self._upload is not None:
+                    self._judge_upload()
                 return b""
+            self._bytes_left = head.length
         taken = data[: self._bytes_left]
         self._bytes_left -= len(taken)
         if taken and self.body.feed(taken):
@@ -244,8 +258,8 @@ class UpstreamConnection(WireProtocol, ParserEvents):
         """Fail what was waited for."""
         self._end_of_input(exc)
         self._sweep.discard(self)
-        if self._shelf is not None and self in self._shelf:
-            self._shelf.remove(self)
+        if self._is_idle and self in self.home:
+            self.home.remove(self)
         if self._upload is not None:
             self._upload.cancel()
         super().connection_lost(exc)

@@ -172,7 +172,8 @@ async def test_bytes_before_a_request_close_the_connection() -> None:
     made.send("POST", b"", b"")
     made.data_received(OK + b"Content-Length: 0\r\n\r\n")
     shelf: list[UpstreamConnection] = []
-    made.rest(shelf, 20)
+    made.home = shelf
+    made.rest()
     made.data_received(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
     assert transport.aborted
     made.connection_lost(None)

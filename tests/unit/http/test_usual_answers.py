@@ -98,3 +98,28 @@ def test_head_that_is_read_without_the_parser_has_what_the_parser_reads(
     assert reading.answers == (len(data) >= size)
     assert reading.body == (body if head.length is None else data[len(head.raw) : size])
     assert reading.keeps
+
+
+USUAL = (
+    b"HTTP/1.1 200 OK\r\nDate: Mon, 30 Nov 2026 10:00:00 GMT\r\ncontent-type: application/json\r\n"
+    b"x-request-id: req_a: b\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n{}"
+)
+SPOILT = st.sampled_from(
+    [b":", b" ", b": ", b"\r", b"\n", b"\r\n", b"\t", b"\0", b"x", b"\xe9", b"2", b"a: b\r\n", b""]
+)
+
+
+@given(st.integers(0, len(USUAL) - 3), st.integers(0, 3), SPOILT)
+def test_usual_head_that_is_spoilt_anywhere_is_not_read_differently(
+    at: int, gone: int, put: bytes
+) -> None:
+    data = USUAL[:at] + put + USUAL[at + gone :]
+    head = usual_head(data)
+    if head is None:
+        assert data != USUAL
+        return
+    reading = Reading()
+    reading.parser.feed_data(head.raw + b"x" * (head.length or 0))
+    assert head.fields == reading.fields
+    assert (head.status, head.reason) == (reading.parser.get_status_code(), reading.text.decode())
+    assert reading.answers == 1
