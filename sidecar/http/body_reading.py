@@ -11,10 +11,12 @@ from io import BytesIO
 from sidecar.errors import ErrorKind, ProxyError
 from sidecar.http.body_memory import STEP_BYTES, HeldBody
 from sidecar.http.content_coding import decoded
-from sidecar.http.wire.framing import FramingError, IncomingBody
+from sidecar.http.wire.framing import HELD_BODY_BYTES, FramingError, IncomingBody
 
 BODY_TIMEOUT_SECONDS = 30.0
 """Seconds without progress after which a body that does not arrive is given up."""
+_GRAIN_SECONDS = 1.0
+"""Seconds between two looks at the progress of a body."""
 LIKELY_RATIO = 20
 """How much longer than its compressed bytes a body is expected to be at most."""
 
@@ -57,26 +59,11 @@ async def read_body(content: IncomingBody, maximum: int, held: HeldBody) -> byte
             raise too_large(maximum)
         await held.reserve(len(body))
         return body
-    clock = asyncio.get_running_loop().time
-    # It gives its own bytes away at the end: a list would have to be copied.
-    pieces = BytesIO()
-    size = 0
-    began = clock()
+    length = content.length
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_SECONDS) as max_wait:
-            while piece := await content.read():
-                size += len(piece)
-                if size > maximum:
-                    raise too_large(maximum)
-                if size > held.reserved:
-                    max_wait.reschedule(None)  # the client has sent, and waits for us
-                    await held.reserve(size + STEP_BYTES)
-                    began = clock()
-                    max_wait.reschedule(began + BODY_TIMEOUT_SECONDS)
-                pieces.write(piece)
-                if clock() - began > 1:  # a second's grain is enough, and cheap for fast bodies
-                    began = clock()
-                    max_wait.reschedule(began + BODY_TIMEOUT_SECONDS)
+        if length is not None and length <= min(held.reserved, HELD_BODY_BYTES):
+            return await _gathered(content)
+        return await _read_in_pieces(content, maximum, held)
     except TimeoutError:
         raise ProxyError(
             ErrorKind.BODY_TIMEOUT,
@@ -84,4 +71,43 @@ async def read_body(content: IncomingBody, maximum: int, held: HeldBody) -> byte
         ) from None
     except FramingError:
         raise malformed() from None
+
+
+async def _gathered(content: IncomingBody) -> bytes:
+    """Return a body that is held while it arrives. Raises `TimeoutError` if it stops arriving."""
+    clock = asyncio.get_running_loop().time
+    began, size = clock(), content.size
+    while True:
+        try:
+            async with asyncio.timeout(min(_GRAIN_SECONDS, BODY_TIMEOUT_SECONDS)):
+                return await content.gather()
+        except TimeoutError:
+            if content.size > size:
+                began, size = clock(), content.size
+            elif clock() - began >= BODY_TIMEOUT_SECONDS:
+                raise
+
+
+async def _read_in_pieces(content: IncomingBody, maximum: int, held: HeldBody) -> bytes:
+    """Return a body that is long, or of unknown length. Raises `TimeoutError` if it stops
+    arriving."""
+    clock = asyncio.get_running_loop().time
+    # It gives its own bytes away at the end: a list would have to be copied.
+    pieces = BytesIO()
+    size = 0
+    began = clock()
+    async with asyncio.timeout(BODY_TIMEOUT_SECONDS) as max_wait:
+        while piece := await content.read():
+            size += len(piece)
+            if size > maximum:
+                raise too_large(maximum)
+            if size > held.reserved:
+                max_wait.reschedule(None)  # the client has sent, and waits for us
+                await held.reserve(size + STEP_BYTES)
+                began = clock()
+                max_wait.reschedule(began + BODY_TIMEOUT_SECONDS)
+            pieces.write(piece)
+            if clock() - began > _GRAIN_SECONDS:  # enough, and cheap for fast bodies
+                began = clock()
+                max_wait.reschedule(began + BODY_TIMEOUT_SECONDS)
     return pieces.getvalue()

@@ -59,6 +59,7 @@ class IncomingBody(Struct, eq=False):
     _waiter: asyncio.Future[None] | None = None
     _sink: Sink | None = None
     _error: Exception | None = None
+    _is_gathered: bool = False
 
     @property
     def is_drained(self) -> bool:
@@ -83,7 +84,7 @@ class IncomingBody(Struct, eq=False):
         if self._sink is not None:
             return False  # `deliver` follows at once
         self.size += len(data)
-        if self._waiter is not None:
+        if self._waiter is not None and not self._is_gathered:
             self._wake()
         return self.size > HELD_BODY_BYTES
 
@@ -147,6 +148,19 @@ class IncomingBody(Struct, eq=False):
             if self._error is not None:
                 raise self._error
             await self._wait()
+        return self.take()
+
+    async def gather(self) -> bytes:
+        """Return all of a body of at most `HELD_BODY_BYTES` that was not read before, once it has
+        arrived: its pieces wake no task, and are copied once. Raises the error it failed with."""
+        self._is_gathered = True
+        try:
+            while not self.is_complete:
+                if self._error is not None:
+                    raise self._error
+                await self._wait()
+        finally:
+            self._is_gathered = False
         return self.take()
 
     async def pass_on(self, sink: Sink) -> bool:

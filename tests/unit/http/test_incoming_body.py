@@ -93,3 +93,27 @@ def test_error_of_a_sink_is_raised_to_the_task_and_ends_the_body() -> None:
         assert calls == [b"a"]
 
     asyncio.run(failing())
+
+
+@given(READS, st.booleans())
+def test_gathered_body_is_whole_and_its_pieces_wake_no_task(
+    reads: list[list[bytes]], fails: bool
+) -> None:
+    async def gathered() -> None:
+        body = IncomingBody(lambda: None)
+        task = asyncio.create_task(body.gather())
+        await asyncio.sleep(0)
+        waiter = body._waiter
+        for pieces in reads:
+            for piece in pieces:
+                body.feed(piece)
+            await asyncio.sleep(0)
+            assert body._waiter is waiter
+        body.fail(BROKEN) if fails else body.finish()
+        if fails:
+            with pytest.raises(UpstreamError):
+                await task
+        else:
+            assert await task == b"".join(map(b"".join, reads))
+
+    asyncio.run(gathered())
