@@ -120,7 +120,8 @@ class Admission:
         lease = Lease(option, option.candidate, taken, renew, self._on_lease_end)
         self.leases.add(lease)
         self.granted += 1
-        self._checked.clear()
+        if self._checked:
+            self._checked.clear()
         if self._to_check:
             self._drain()
         return lease

@@ -146,47 +146,51 @@ class RetryBudget(Limiter):
     """A token bucket of retries: each call adds a share of one, as does time.
 
     Compare Finagle's `RetryBudget`.
+
+    Attributes:
+        saved: The retries that were left when it was last asked or added to.
+        most: The retries that are saved at most.
     """
 
-    __slots__ = ("_at", "_clock", "_remaining")
+    __slots__ = ("_at", "_clock", "saved")
+
+    most = MAX_SAVED_RETRIES
 
     def __init__(self, clock: Callable[[], float]) -> None:
         name = f"retries are limited to {RETRY_SHARE:.0%} of the calls"
         super().__init__("retries", "retries", LimitUnit.CALLS, name)
         self._clock = clock
-        self._remaining = MAX_SAVED_RETRIES
+        self.saved = MAX_SAVED_RETRIES
         self._at = clock()
 
     @property
     def remaining(self) -> float:
         """The retries that are left now."""
         self._fill(self._clock())
-        return self._remaining
+        return self.saved
 
     def record_call(self) -> None:
         """Record a call's first attempt, which adds to the budget."""
-        self._remaining = min(MAX_SAVED_RETRIES, self._remaining + RETRY_SHARE)
+        self.saved = min(MAX_SAVED_RETRIES, self.saved + RETRY_SHARE)
 
     def give_back(self) -> None:
         """Give back a retry that was not made."""
-        self._remaining += 1
+        self.saved += 1
 
     def allows(self, amount: int, urgency: int, now: float) -> bool:
         """Return whether a retry is left."""
         self._fill(now)
-        return self._remaining >= 1
+        return self.saved >= 1
 
     def available_at(self, amount: int, urgency: int, now: float) -> float:
         """Return when time alone will have added one retry."""
         self._fill(now)
-        return now + max(0.0, 1 - self._remaining) / MIN_RETRIES_PER_SECOND
+        return now + max(0.0, 1 - self.saved) / MIN_RETRIES_PER_SECOND
 
     def acquire(self, amount: int, urgency: int, now: float) -> None:
         """Take one retry, which counts whatever its result."""
-        self._remaining -= 1
+        self.saved -= 1
 
     def _fill(self, now: float) -> None:
-        self._remaining = min(
-            MAX_SAVED_RETRIES, self._remaining + (now - self._at) * MIN_RETRIES_PER_SECOND
-        )
+        self.saved = min(MAX_SAVED_RETRIES, self.saved + (now - self._at) * MIN_RETRIES_PER_SECOND)
         self._at = now

@@ -125,7 +125,7 @@ class Scheduler:
             return None
         renew = partial(self._options, call, candidates, ())
         lease = self._admission.lease_at_once(option, limiters, call.urgency, renew)
-        if lease is not None:
+        if lease is not None and self._retries.saved < self._retries.most:
             self._retries.record_call()
         return lease
 

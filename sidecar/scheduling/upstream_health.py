@@ -187,9 +187,9 @@ class Upstreams:
         credential_key = health.credential_key
         credential = self._upstreams.get(credential_key) or self._at(credential_key)
         credential.has_answered = True
-        opened: list[Limiter] = []
         if credential.cooldown.at_rest and health.cooldown.at_rest:
-            return opened
+            return []
+        opened: list[Limiter] = []
         for each in (credential, health):  # without a family, one twice
             if not each.cooldown.at_rest:
                 now = self._clock()
