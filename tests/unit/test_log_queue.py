@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import logging
 import os
 import re
 import signal
@@ -16,13 +17,16 @@ from pathlib import Path
 
 import pytest
 from conftest import KEYS, YAML
+from hypothesis import given
+from hypothesis import strategies as st
 from ledger_checks import call
 from running_sidecar import CANARY, parse, request, talk
 from scripted_vendor import ScriptedVendor, answer
 from vendor_apis import CHAT
 
-from sidecar.access_log import CallLog, LogQueue, open_standard_streams
+from sidecar.access_log import CallLog, Lines, LogQueue, open_standard_streams
 from sidecar.api_keys import digest, mint
+from sidecar.records import Caller, CallRecord, Cost, Outcome, Usage
 
 GOOD = answer(b'{"id":"c1","model":"gpt-5-mini","choices":[]}')
 IGNORED = [signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF]
@@ -281,3 +285,31 @@ async def test_service_signals_without_meaning_during_start_serves(
         for each in (signal.SIGHUP, *IGNORED):
             running.process.send_signal(each)
         assert await running.status() == 200
+
+
+NAMES = st.one_of(st.text(max_size=3), st.sampled_from(["m" * 300, "m\ud83d", '"\\\n']))
+
+
+@given(
+    record=st.builds(
+        call,
+        started=st.floats(0, 4e9),
+        duration=st.floats(0, 1e5),
+        model_asked=st.none() | NAMES,
+        key=NAMES,
+        reason=NAMES,
+        outcome=st.sampled_from(Outcome),
+        caller=st.none() | st.builds(Caller, program=NAMES, repo=NAMES),
+        usage=st.none() | st.builds(Usage, st.none() | st.integers(0, 1 << 62)),
+        cost=st.none() | st.builds(Cost, st.just(0), st.integers(0, 1 << 50), st.just("free")),
+    )
+)
+def test_line_of_a_call_has_the_fields_that_the_logging_library_would_write(
+    record: CallRecord,
+) -> None:
+    stream = io.StringIO()
+    CallLog(stream, as_json=True)(record)
+    entry = logging.LogRecord("sidecar.call", logging.INFO, "", 0, "call", (), None)
+    entry.__dict__ |= {"call": record, "created": record.started + record.duration}
+    written = json.loads(stream.getvalue())
+    assert [*written.items()] == [*json.loads(Lines(as_json=True).format(entry)).items()]
