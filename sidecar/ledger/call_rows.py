@@ -24,6 +24,8 @@ vendor must not make a sum exceed what SQLite can add."""
 
 _COUNTS = attrgetter(*TOKENS)
 _NO_USAGE = Usage()
+_CALLER = attrgetter("program", "pid", "directory", "repo", "branch")
+_NO_LOOKUP = (None, None, None, None, None)
 
 
 def call_row(record: CallRecord, zone: tzinfo | None) -> tuple[SqlValue, ...]:
@@ -31,6 +33,7 @@ def call_row(record: CallRecord, zone: tzinfo | None) -> tuple[SqlValue, ...]:
     began. SQLite may reject a value: see `sql_value`."""
     usage = record.usage or _NO_USAGE
     refusal = None if record.refusal is None else record.refusal.name.lower()
+    cost, who = record.cost, record.caller
     return (
         record.call_id, record.started, record.key, record.group, record.vendor, record.dialect,
         record.endpoint, record.method, record.model_asked, record.model_served,
@@ -42,18 +45,22 @@ def call_row(record: CallRecord, zone: tzinfo | None) -> tuple[SqlValue, ...]:
         _json(dict(usage.units)) if usage.units else "{}",
         usage.service_tier, str(record.usage_state),
         record.session, record.program,
-        _json(record.waits) if record.waits else "[]", *_cost(record), *_caller(record),
+        _json(record.waits) if record.waits else "[]",
+        *((None, None, None) if cost is None else _cost(cost)),
+        # Of the caller: NULL when no lookup was made, "" and 0 when it found nothing.
+        *(_NO_LOOKUP if who is None else _CALLER(who)),
         record.urgency, _day(int(record.started // 60), zone),
-        1 if record.cost is None or record.cost.whole else 0,
-        _json(parts_of(usage, record.cost)) if usage.parts else "[]", record.transform,
+        1 if cost is None or cost.whole else 0,
+        _json(parts_of(usage, cost)) if usage.parts else "[]", record.transform,
     )  # fmt: skip
 
 
 def tokens_of(usage: Usage) -> tuple[int | None, ...]:
     """Return the figures of `TOKENS`, each at most `MAX_TOKENS`."""
-    return tuple(
-        [count if count is None or count <= MAX_TOKENS else MAX_TOKENS for count in _COUNTS(usage)]
-    )
+    counts: tuple[int | None, ...] = _COUNTS(usage)
+    if max(filter(None, counts), default=0) <= MAX_TOKENS:
+        return counts
+    return tuple([count and min(count, MAX_TOKENS) for count in counts])
 
 
 def parts_of(usage: Usage | None, cost: Cost | None) -> list[dict[str, object]]:
@@ -75,19 +82,11 @@ def parts_of(usage: Usage | None, cost: Cost | None) -> list[dict[str, object]]:
     return found
 
 
-def _cost(record: CallRecord) -> tuple[SqlValue, ...]:
-    cost = record.cost
-    if cost is None:
-        return (None, None, None)
-    return (min(cost.listed, MAX_COST), min(cost.charged, MAX_COST), cost.price)
-
-
-def _caller(record: CallRecord) -> tuple[SqlValue, ...]:
-    """Return the caller's columns: NULL when no lookup was made, "" and 0 when it found nothing."""
-    who = record.caller
-    if who is None:
-        return (None, None, None, None, None)
-    return (who.program, who.pid, who.directory, who.repo, who.branch)
+def _cost(cost: Cost) -> tuple[SqlValue, ...]:
+    listed, charged = cost.listed, cost.charged
+    if listed > MAX_COST or charged > MAX_COST:
+        listed, charged = min(listed, MAX_COST), min(charged, MAX_COST)
+    return (listed, charged, cost.price)
 
 
 @lru_cache(maxsize=64)

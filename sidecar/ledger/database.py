@@ -302,10 +302,10 @@ def _write_calls(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
     which is faster than to bind it in each."""
     columns = list(zip(*rows, strict=True))
     literals = tuple([
-        model.EMPTY_VALUES[column[0]]
-        if column[0] in model.EMPTY_VALUES and column.count(column[0]) == len(rows)
+        model.EMPTY_VALUES[value]
+        if value in model.EMPTY_VALUES and column.count(value) == len(rows)
         else "?"
-        for column in columns
+        for value, column in zip(rows[0], columns, strict=True)
     ])  # fmt: skip
     bound = [column for column, literal in zip(columns, literals, strict=True) if literal == "?"]
     _write_rows(connection, model.insert_calls(literals), list(zip(*bound, strict=True)))

@@ -162,7 +162,7 @@ class Metrics:
         reported = record.usage_state is UsageState.REPORTED
         if record.outcome is not Outcome.OK or record.refusal is not None or not reported:
             self._count_faults(record, series)
-        if record.unpriced:
+        if (cost is None or not cost.whole) and record.unpriced:
             self._unpriced.at(record.provider, series.labels[3]).value += 1
 
     def _count_usage(self, series: _CallSeries, usage: Usage | None, cost: Cost | None) -> None:
@@ -170,9 +170,10 @@ class Metrics:
         if usage is not None:
             tokens = series.tokens
             for kind, count in disjoint(usage).items():
-                if kind not in tokens:
-                    tokens[kind] = self._tokens.at(*series.labels, kind)
-                tokens[kind].value += count
+                of_kind = tokens.get(kind)
+                if of_kind is None:
+                    of_kind = tokens[kind] = self._tokens.at(*series.labels, kind)
+                of_kind.value += count
         if cost is not None:
             total = series.cost
             if total is None:
@@ -368,15 +369,17 @@ def disjoint(usage: Usage) -> dict[str, int]:
     reasoning = usage.reasoning_tokens or 0
     found: dict[str, int] = {}
     if (count := (usage.input_tokens or 0) - read - write) > 0:
-        found["input"] = min(count, MAX_TOKENS)
+        found["input"] = count
     if read > 0:
-        found["cache_read"] = min(read, MAX_TOKENS)
+        found["cache_read"] = read
     if write > 0:
-        found["cache_write"] = min(write, MAX_TOKENS)
+        found["cache_write"] = write
     if (count := (usage.output_tokens or 0) - reasoning) > 0:
-        found["output"] = min(count, MAX_TOKENS)
+        found["output"] = count
     if reasoning > 0:
-        found["reasoning"] = min(reasoning, MAX_TOKENS)
+        found["reasoning"] = reasoning
+    if max(found.values(), default=0) > MAX_TOKENS:
+        return {kind: min(count, MAX_TOKENS) for kind, count in found.items()}
     return found
 
 

@@ -278,6 +278,9 @@ class FinishedCalls:
         for record, lookup in waiting:
             try:
                 self._counted(record)
+                if lookup is None or (lookup.done and record.caller is lookup.caller):
+                    known.append(record)  # as nearly every record
+                    continue
                 completed = self._callers.complete(record, lookup, self._publish)
                 if completed is not None:
                     known.append(completed)
