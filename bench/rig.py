@@ -171,7 +171,8 @@ class Rig:
 
     def _start(self, name: str, port: int, argv: list[object], admin: int = 0) -> Gateway:
         log = self.folder / f"{name}.log"
-        environ = {"BENCH_KEY": "sk-bench-upstream"}
+        # Modules are compiled at the first start, as an installer does, whatever this shell says.
+        environ = {"BENCH_KEY": "sk-bench-upstream", "PYTHONDONTWRITEBYTECODE": ""}
         began = time.monotonic()
         process = self._stack.enter_context(running(*argv, core=GATEWAY, log=log, environ=environ))
         wait_for(port, process, log)

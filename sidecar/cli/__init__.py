@@ -18,49 +18,58 @@ from sidecar.errors import SidecarError
 
 SECTIONS = {
     "Start and stop": {
-        "run": "agents.run",
-        "init": "commands.init",
-        "import": "support.imports",
-        "serve": "commands.serve",
-        "stop": "agents.service",
+        "run": ("agents.run", "Run an agent through Sidecar, with a key that ends with it."),
+        "init": ("commands.init", "Write a first configuration, for the vendors found here."),
+        "import": ("support.imports", "Make a configuration from that of another gateway."),
+        "serve": ("commands.serve", "Serve the configuration in the foreground."),
+        "stop": ("agents.service", "Stop the service, after its running calls."),
     },
     "Connect agents": {
-        "env": "agents.env",
-        "setup": "agents.setup",
-        "models": "commands.status",
+        "env": ("agents.env", "Print the lines that point an agent or an SDK at Sidecar."),
+        "setup": ("agents.setup", "Write Sidecar's address into an agent's own configuration."),
+        "models": ("commands.status", "List the models that keys may use, and which keys."),
     },
     "Keys, groups and providers": {
-        "keys": "keys",
-        "groups": "entities.groups",
-        "providers": "entities.providers",
-        "credential": "entities.credential",
+        "keys": ("keys", "Create, list, change and delete local keys."),
+        "groups": ("entities.groups", "List, add, edit and remove groups."),
+        "providers": ("entities.providers", "List, add, edit and remove providers."),
+        "credential": ("entities.credential", "Store a provider's credential, and test it."),
     },
     "See what happens": {
-        "status": "commands.status",
-        "top": "commands.top",
-        "open": "commands.open",
-        "usage": "commands.usage",
-        "why": "commands.calls",
-        "explain": "commands.calls",
-        "statusline": "commands.statusline",
+        "status": ("commands.status", "Show what the running process serves."),
+        "top": ("commands.top", "Watch calls, limits, vendors' quotas and cooldowns."),
+        "open": ("commands.open", "Open the console of the running process in your browser."),
+        "usage": ("commands.usage", "Show usage and cost by key, model, day, session and so on."),
+        "why": ("commands.calls", "Show what is recorded about a call."),
+        "explain": ("commands.calls", "Show where a call would go, without making it."),
+        "statusline": ("commands.statusline", "Print one line for a status bar."),
     },
     "Hold calls back": {
-        "pause": "commands.pause",
-        "resume": "commands.pause",
+        "pause": ("commands.pause", "Pause a key, a group, a provider, or everything."),
+        "resume": ("commands.pause", "Resume what was paused; its waiting calls continue."),
     },
     "The configuration, and repairs": {
-        "check": "commands.config",
-        "edit": "commands.config",
-        "doctor": "support.doctor",
-        "schema": "commands.config",
-        "plugins": "commands.plugins",
-        "completion": "agents.env",
+        "check": (
+            "commands.config",
+            "Check a configuration, and print each problem with its place.",
+        ),
+        "edit": (
+            "commands.config",
+            "Open the configuration in your editor ($VISUAL, then $EDITOR).",
+        ),
+        "doctor": ("support.doctor", "Check the installation, and print a repair for each fault."),
+        "schema": ("commands.config", "Print the JSON Schema of the configuration, for editors."),
+        "plugins": ("commands.plugins", "List vendors and transforms, show one, or check plugins."),
+        "completion": (
+            "agents.env",
+            "Print the lines that complete commands and options in a shell.",
+        ),
     },
 }
-"""The headings of the help, and under each its commands. A command's module defines it as
-`NAME_command`."""
+"""The headings of the help, and under each its commands: the module, which defines the command as
+`NAME_command`, and what the help says of it, so that the help need not import all of them."""
 COMMANDS = {
-    **{name: module for commands in SECTIONS.values() for name, module in commands.items()},
+    **{name: module for commands in SECTIONS.values() for name, (module, _) in commands.items()},
     "demo": "commands.init",  # for `make run` alone: the help does not list it
 }
 
@@ -95,14 +104,12 @@ class LazyCommands(SuggestingGroup):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands under their headings, with one column for all names."""
-        found = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
-        widest = max(map(len, found))
+        widest = max(map(len, self.list_commands(ctx)))
         limit = formatter.width - 6 - widest
-        for heading, names in SECTIONS.items():
+        for heading, commands in SECTIONS.items():
             rows = [
-                (f"{name:{widest}}", command.get_short_help_str(limit))
-                for name in names
-                if (command := found[name]) is not None
+                (f"{name:{widest}}", click.Command(name, help=text).get_short_help_str(limit))
+                for name, (_, text) in commands.items()
             ]
             with formatter.section(heading):
                 formatter.write_dl(rows)

@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from cli_runner import Cli
 
 from sidecar.api_keys import mint
+from sidecar.cli import SECTIONS
+from sidecar.cli import cli as sidecar_command
 
 
 @pytest.fixture
@@ -90,7 +93,10 @@ def test_misspelt_command_gets_a_suggestion(cli: Cli, typed: str, meant: str) ->
 
 @pytest.mark.parametrize(
     ("words", "unused"),
-    [("--version", {"aiohttp", "rich", "yaml", "asyncio"}), ("--help", {"aiohttp", "rich"})],
+    [
+        ("--version", {"aiohttp", "rich", "yaml", "asyncio", "sidecar.config"}),
+        ("--help", {"aiohttp", "rich", "yaml", "asyncio", "sidecar.config"}),
+    ],
 )
 def test_help_and_version_load_no_server(words: str, unused: set[str]) -> None:
     code = (
@@ -100,6 +106,16 @@ def test_help_and_version_load_no_server(words: str, unused: set[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [(name, text) for section in SECTIONS.values() for name, (_, text) in section.items()],
+)
+def test_help_says_of_a_command_what_the_command_says_of_itself(name: str, text: str) -> None:
+    command = sidecar_command.get_command(click.Context(sidecar_command), name)
+    assert command is not None
+    assert command.get_short_help_str(limit=200) == text
 
 
 def test_command_on_the_file_loads_no_watcher_of_it(cli: Cli) -> None:
