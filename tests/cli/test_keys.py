@@ -6,11 +6,12 @@ import json
 import re
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cli_runner import FILE, SIDECAR, Cli
+from cli_runner import FILE, Cli
 from ledger_checks import call
 
 from sidecar.api_keys import digest, looks_like_key
@@ -417,17 +418,10 @@ def write(cli: Cli, *steps: Step) -> None:
 
 
 def test_keys_created_at_once_queue_and_are_all_made(cli: Cli) -> None:
-    command = [*SIDECAR, "keys", "create", "--group", "demo"]
-    with cli.serving():
-        running = [
-            subprocess.Popen(
-                [*command, f"k{number}"], cwd=cli.folder, env=cli.env, stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            )
-            for number in range(5)
-        ]  # fmt: skip
-        ended = [(*each.communicate(timeout=60), each.returncode) for each in running]
-    assert [(status, err) for _, err, status in ended if status] == []
+    with cli.serving(), ThreadPoolExecutor(5) as at_once:
+        words = [("keys", "create", "--group", "demo", f"k{number}") for number in range(5)]
+        ended = list(at_once.map(lambda each: cli.spawn(*each), words))
+    assert [(each.status, each.err) for each in ended if each.status] == []
     made = {row["name"] for row in cli.run("keys", "list", "--json").json}
     assert {f"k{number}" for number in range(5)} < made
 

@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
@@ -27,6 +28,9 @@ HEAD_BYTES = 8
 PACKAGES = ("sidecar", "sidecar_transforms", "sidecar_vendors")
 READ_BY_PYTHON = ("PYTHONIOENCODING", "PYTHONPATH", "PYTHONUTF8", "LANG", "LC_")
 """The beginnings of variables that Python reads at its start, which a fork comes too late for."""
+
+_ORDERS = threading.Lock()
+"""Held while an order is sent: threads share the link."""
 
 
 class WarmProcess:
@@ -68,9 +72,10 @@ def warm_start(
     order = json.dumps([list(words), str(folder), dict(environ)]).encode()
     told, tells = os.pipe()
     try:
-        link = _forking_process()
-        socket.send_fds(link, [b"%*d" % (HEAD_BYTES, len(order))], [*streams, tells])
-        link.sendall(order)
+        with _ORDERS:
+            link = _forking_process()
+            socket.send_fds(link, [b"%*d" % (HEAD_BYTES, len(order))], [*streams, tells])
+            link.sendall(order)
     finally:
         os.close(tells)
     return WarmProcess(os.fdopen(told, "rb", buffering=0))
