@@ -240,15 +240,17 @@ def test_call_of_an_earlier_configuration_gets_no_lease_at_once() -> None:
     play(scenario)
 
 
-def test_no_call_passes_those_that_wait_at_its_limit() -> None:
+def test_no_call_passes_one_that_waits_for_more_room() -> None:
     async def scenario(fast: World, _: World) -> None:
-        for _ in range(5):
-            await fast.arrive(*fast.call("both", 100))
+        await fast.arrive(*fast.call("tokens", 400))
+        await fast.arrive(*fast.call("tokens", 20_000))
         await fast.settle_down()
-        slots = [each.window for each in fast.scheduler.limits if each.window.queue]
-        assert fast.shortcuts == 4
-        assert not slots  # the fifth takes the other candidate
-        assert fast.running[-1][0].candidate.provider.name == "two"
+        small = fast.call("tokens", 400)
+        assert [each.key for each in fast.scheduler.waiting] == ["tokens"]
+        assert fast.scheduler.lease_at_once(*small) is None
+        fast.tasks[0][0].cancel()
+        await turns()
+        assert fast.scheduler.lease_at_once(*small) is not None
 
     play(scenario)
 
