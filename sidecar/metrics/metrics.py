@@ -170,10 +170,9 @@ class Metrics:
         if usage is not None:
             tokens = series.tokens
             for kind, count in disjoint(usage).items():
-                of_kind = tokens.get(kind)
-                if of_kind is None:
-                    of_kind = tokens[kind] = self._tokens.at(*series.labels, kind)
-                of_kind.value += count
+                if kind not in tokens:
+                    tokens[kind] = self._tokens.at(*series.labels, kind)
+                tokens[kind].value += count
         if cost is not None:
             total = series.cost
             if total is None:
