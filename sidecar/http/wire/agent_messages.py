@@ -163,8 +163,7 @@ class RelayedResponse:
         request.keep_alive = stays
         if stays != modern:
             lines += b"Connection: keep-alive\r\n" if stays else b"Connection: close\r\n"
-        version = "1.1" if modern else "1.0"
-        self._head = b"%b%b\r\n" % (_status_line(version, self.status, self._reason), lines)
+        self._head = b"%b%b\r\n" % (_status_line(self.status, self._reason, modern), lines)
 
 
 class LocalResponse:
@@ -195,7 +194,8 @@ def _date_line(seconds: int) -> bytes:
 
 
 @lru_cache(maxsize=256)
-def _status_line(version: str, status: int, reason: str) -> bytes:
+def _status_line(status: int, reason: str, modern: bool) -> bytes:  # noqa: FBT001 - by position
+    version = "1.1" if modern else "1.0"
     return f"HTTP/{version} {status} {reason}\r\n".encode("utf-8", "surrogateescape")
 
 

@@ -159,12 +159,14 @@ class RequestReader(WireProtocol, ParserEvents):
                 return data
             length, start = found
             data = data[start:]
-            body = IncomingBody(self._adjust_reading, length)
-            request = self._queued(repeated.method, repeated.target, body, keep_alive=True)
+            method, target, room = repeated.method, repeated.target, self._adjust_reading
             if len(data) == length:  # as of most: it arrived with its head
-                body.fill(data)
+                body = IncomingBody(room, length, [data] if data else [], length, True)
+                self._queued(method, target, body, keep_alive=True)
                 return b""
-            self._arriving, self._body_left = request, length
+            body = IncomingBody(room, length)
+            self._arriving = self._queued(method, target, body, keep_alive=True)
+            self._body_left = length
         arriving, left = self._arriving, self._body_left
         assert arriving is not None  # noqa: S101 - its body is arriving
         piece, rest = (data, b"") if len(data) <= left else (data[:left], data[left:])
