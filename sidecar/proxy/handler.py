@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from sidecar.config.model import Key
 from sidecar.errors import ErrorKind, Fault, LocalReply, ProxyError, UpstreamError
 from sidecar.http import responses
 from sidecar.http.body_memory import SETTING, HeldBody
@@ -42,7 +43,6 @@ from sidecar.routing.call import (
 from sidecar.routing.caller_login import check_login
 from sidecar.routing.candidates import Candidate
 from sidecar.routing.request_rewrite import Rewriter
-from sidecar.scheduling.lease import Lease
 from sidecar.scheduling.limiter import Demand
 
 log = logging.getLogger("sidecar.proxy")
@@ -150,14 +150,14 @@ class Proxy:
         latest request with the same fields had the same method and target."""
         snapshot = self._services.configuration.current()
         known = request.head.caller
-        if (
-            isinstance(known, Identified)
-            and known.snapshot is snapshot
-            and known.form is not None
-            and known.form.target == request.raw_path
-            and known.form.method == request.method
-        ):
-            return known
+        if isinstance(known, Identified) and known.snapshot is snapshot:
+            form = known.form
+            if (
+                form is not None
+                and form.target == request.raw_path
+                and form.method == request.method
+            ):
+                return known
         self._guard.check(request.method, request.raw_path, request.headers)
         query = request.raw_path.partition("?")[2]
         found = authentication.authenticate(snapshot, request.head, query)
@@ -251,57 +251,62 @@ class Proxy:
         return None if found is None else found[0]
 
     def _close(self, passage: Passage) -> None:
-        """Settle the call: reported usage replaces the estimate. Then record the call."""
-        live, services = passage.live, self._services
+        """Settle the call, and record it."""
+        live, services, lease = passage.live, self._services, passage.lease
         passage.held.release()
         live.first_byte = passage.relay.first_byte
         try:
-            retold = self._read(passage)
-            candidate, key = passage.candidate, live.key
-            if key is not None and candidate is not None and not live.repeats_usage:
-                live.cost = services.prices.cost(
-                    live, candidate.provider, key.group, candidate.route.price_name
-                )
-            record = services.live.close(live)
-            if live.cost is None and candidate is not None and record.unpriced:
-                self._log_unpriced(live, candidate)
-            counted = (
-                None if passage.lease is None else self._settle(passage, passage.lease, record)
-            )
-            if retold is not None or (passage.call is not None and passage.call.endpoint.creates):
-                self._note_objects(passage, record, counted, retold)
+            if passage.meter is not None and passage.call is not None:
+                record = self._settle(passage, passage.call, passage.meter)
+            else:
+                record = services.live.close(live)
+                if lease is not None:
+                    lease.refund(sent=True)  # the response redirects elsewhere: it was not relayed
             if live.spent is not None:
                 record = with_spent(record, live.spent)
         finally:
-            lease = passage.lease
             if lease is not None and not lease.ended:
                 lease.keep()  # an error above must not leave the lease open
         if live.key is not None and live.key.child:
             services.child_keys.count(live.key.child, record)
         services.finished.add(record, live.caller_lookup)
 
-    def _log_unpriced(self, live: LiveCall, candidate: Candidate) -> None:
-        if live.key is not None and not live.repeats_usage:
-            self._services.prices.log_unpriced(
-                live.key.name, live.model_asked, live.model_served or live.model_asked,
-                candidate.provider.name, "the cost of its calls is unknown",
-            )  # fmt: skip
+    def _settle(self, passage: Passage, call: Call, meter: ResponseMeter) -> CallRecord:
+        """Return the record of a call whose response was relayed: reported usage replaces the
+        estimate."""
+        live, services, candidate = passage.live, self._services, passage.candidate
+        whole, sent = passage.relay.end is RelayEnd.COMPLETE, passage.sent or call
+        provider = None if candidate is None else candidate.provider
+        retold = read_meter(live, sent, provider, meter, whole=whole)
+        if candidate is not None and not live.repeats_usage:
+            price_name = candidate.route.price_name
+            cost = services.prices.cost(live, candidate.provider, call.key.group, price_name)
+            live.cost = cost
+        record = services.live.close(live)
+        counted = None
+        if passage.lease is not None:
+            is_whole = record.usage_state is UsageState.REPORTED
+            counted = services.scheduler.settle(
+                passage.lease, call, record.usage, record.cost, complete=is_whole
+            )
+        if candidate is not None:
+            if record.cost is None and record.unpriced and not live.repeats_usage:
+                self._log_unpriced(live, call.key, candidate)
+            if retold is not None or call.endpoint.creates is not None:
+                self._note_objects(passage, call, candidate, meter, record, counted, retold)
+        return record
 
-    def _read(self, passage: Passage) -> Usage | None:
-        """Set the call's usage from its meter; return reported usage of an earlier call, if any."""
-        if passage.meter is None or passage.call is None:
-            return None
-        whole, call = passage.relay.end is RelayEnd.COMPLETE, passage.sent or passage.call
-        provider = None if passage.candidate is None else passage.candidate.provider
-        return read_meter(passage.live, call, provider, passage.meter, whole=whole)
+    def _log_unpriced(self, live: LiveCall, key: Key, candidate: Candidate) -> None:
+        self._services.prices.log_unpriced(
+            key.name, live.model_asked, live.model_served or live.model_asked,
+            candidate.provider.name, "the cost of its calls is unknown",
+        )  # fmt: skip
 
     def _note_objects(
-        self, passage: Passage, record: CallRecord, counted: Demand | None, retold: Usage | None
-    ) -> None:
+        self, passage: Passage, call: Call, candidate: Candidate, meter: ResponseMeter,
+        record: CallRecord, counted: Demand | None, retold: Usage | None,
+    ) -> None:  # fmt: skip
         """Record the objects that the response created, or late usage of an earlier object."""
-        call, candidate, meter = passage.call, passage.candidate, passage.meter
-        if call is None or candidate is None or meter is None:
-            return
         try:
             if retold is not None:
                 self._deferred.settle(call, candidate.provider, meter, retold)
@@ -310,14 +315,6 @@ class Proxy:
                 self._deferred.claim(call, candidate, meter, record, spent, counted)
         except Exception:
             log.exception("what call %s made is not remembered", record.call_id)
-
-    def _settle(self, passage: Passage, lease: Lease, record: CallRecord) -> Demand | None:
-        if passage.meter is None or passage.call is None:
-            lease.refund(sent=True)  # the response was not relayed: it redirects elsewhere
-            return None
-        usage, whole = record.usage, record.usage_state is UsageState.REPORTED
-        scheduler = self._services.scheduler
-        return scheduler.settle(lease, passage.call, usage, record.cost, complete=whole)
 
 
 async def _pass_on_error(

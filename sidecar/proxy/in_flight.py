@@ -111,9 +111,8 @@ class LiveCall(Struct, eq=False):
 
     def note(self, attempt: AttemptRecord) -> None:
         """Record an attempt, whose response may still be relayed."""
-        del self.attempts[
-            MAX_LOGGED_ATTEMPTS:
-        ]  # in a long outage, keep the first ones and the latest
+        if len(self.attempts) > MAX_LOGGED_ATTEMPTS:
+            del self.attempts[MAX_LOGGED_ATTEMPTS:]  # keep the first ones and the latest
         self.attempts.append(attempt)
         if attempt.spent is not None:
             spent = self.spent

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from sidecar.routing.candidates import Candidate
 from sidecar.routing.shared_pins import SharedPins
@@ -18,7 +19,7 @@ AFFINITY_TTL_SECONDS = 3600.0
 """Seconds without a call after which a pin ends: no vendor keeps a prompt cache for longer."""
 
 
-class ConversationKey(NamedTuple):
+class ConversationKey(Struct, frozen=True):
     """The key and the model of a conversation, and the session that its client names; without
     one (not `is_named`), the client's program stands for it."""
 

@@ -230,7 +230,8 @@ async def _read_body(
     length = content.length
     if length is not None and length > maximum:
         raise too_large(maximum)
-    held.rank = 1 if form.urgency is Urgency.INTERACTIVE else 2
+    if form.urgency is Urgency.INTERACTIVE:
+        held.rank = 1
     held.max_wait = caller.key.max_wait
     if length is not None and not held.reserve_at_once(length):
         await held.reserve(length)
@@ -240,8 +241,11 @@ async def _read_body(
         body = content.take()
     else:
         body = await read_body(content, maximum, held)
-    decoded = body if form.reads_body else b""
-    if decoded and form.encoding not in PLAIN_CODINGS:
+    if not form.reads_body:
+        held.keep(body, b"")
+        return
+    decoded = body
+    if form.encoding and body and form.encoding not in PLAIN_CODINGS:
         decoded = await decoded_copy(body, form.encoding, maximum, held)
     if form.located.model is not None and body is decoded:
         body = decoded = _with_model_of_path(form.located, decoded, request.headers)

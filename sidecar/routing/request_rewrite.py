@@ -87,10 +87,15 @@ class Rewriter:
 
     def body(self, candidate: Candidate) -> bytes | AsyncIterable[bytes] | None:
         """Return the body for a candidate; None if the request has none."""
-        with_option = None
-        if self._call.facts.streaming:  # no other call has the option
+        call, model = self._call, candidate.model
+        if call.facts.streaming:  # no other call has the option
             with_option = self._body_with_option(candidate)
-        return self._renamed(candidate.model) if with_option is None else with_option
+            if with_option is not None:
+                return with_option
+        body = call.body
+        if body is not None and model == self._model:
+            return body or None
+        return self._renamed(model)
 
     def _body_with_option(self, candidate: Candidate) -> bytes | None:
         call, model = self._call, candidate.model

@@ -70,7 +70,8 @@ class SharedPins:
 
     def _place(self, conversation: ConversationKey) -> tuple[str, str]:
         """Return the name of the fact for a conversation, and the conversation's digest."""
-        text = "\0".join(conversation[:3]).encode("utf-8", "surrogateescape")
+        names = (conversation.key, conversation.session, conversation.model)
+        text = "\0".join(names).encode("utf-8", "surrogateescape")
         salt = self._digest_of(conversation.key)
         digest = hashlib.blake2b(text, key=salt, digest_size=12)
         slot = int.from_bytes(digest.digest()[:4]) % MAX_SHARED_PINS
