@@ -54,7 +54,8 @@ class ConfigManager:
     snapshot, in order. `preparers` are called with a snapshot before, in a thread, for work that
     would delay the event loop. `building` is entered there for the time that a snapshot is made
     while calls run. `with_children` adds the child keys, which no file has, to a
-    snapshot. `history` has the latest reloads, oldest first.
+    snapshot. `history` has the latest reloads, oldest first. `in_force` is None before the first
+    configuration.
     """
 
     file: Path
@@ -68,7 +69,7 @@ class ConfigManager:
     building: Callable[[], AbstractContextManager[None]] = gc_paused
     with_children: Callable[[Snapshot], Snapshot] = lambda snapshot: snapshot
     history: deque[ReloadEvent] = field(default_factory=lambda: deque(maxlen=MAX_RELOAD_EVENTS))
-    _current: Snapshot | None = None
+    in_force: Snapshot | None = None
     _accepted: Snapshot | None = None
     _status: ConfigStatus | None = None
     _seen: bytes | None = None
@@ -76,10 +77,10 @@ class ConfigManager:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def current(self) -> Snapshot:
-        """Return the configuration in force."""
-        if self._current is None:
+        """Return the configuration in force. Raises `RuntimeError` before the first one."""
+        if self.in_force is None:
             raise RuntimeError("no configuration was loaded yet")
-        return self._current
+        return self.in_force
 
     @property
     def text(self) -> bytes:
@@ -243,9 +244,9 @@ class ConfigManager:
         """Put the accepted configuration in force with the child keys of now."""
         if self._accepted is None:
             raise RuntimeError("no configuration was loaded yet")
-        self._current = self.with_children(self._accepted)
+        self.in_force = self.with_children(self._accepted)
         for listener in self.listeners:
-            listener(self._current)
+            listener(self.in_force)
 
     def _report_result(self, *, accepted: bool) -> None:
         for listener in self.on_result:

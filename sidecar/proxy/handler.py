@@ -148,9 +148,8 @@ class Proxy:
     def _identify(self, request: AgentRequest) -> Identified:
         """Check the request and return its key, with its form if that is known already: if the
         latest request with the same fields had the same method and target."""
-        snapshot = self._services.configuration.current()
-        known = request.head.caller
-        if isinstance(known, Identified) and known.snapshot is snapshot:
+        configuration, known = self._services.configuration, request.head.caller
+        if isinstance(known, Identified) and known.snapshot is configuration.in_force:
             form = known.form
             if (
                 form is not None
@@ -160,7 +159,7 @@ class Proxy:
                 return known
         self._guard.check(request.method, request.raw_path, request.headers)
         query = request.raw_path.partition("?")[2]
-        found = authentication.authenticate(snapshot, request.head, query)
+        found = authentication.authenticate(configuration.current(), request.head, query)
         found.form = None
         return found
 
@@ -279,9 +278,8 @@ class Proxy:
         provider = None if candidate is None else candidate.provider
         retold = read_meter(live, sent, provider, meter, whole=whole)
         if candidate is not None and not live.repeats_usage:
-            price_name = candidate.route.price_name
-            cost = services.prices.cost(live, candidate.provider, call.key.group, price_name)
-            live.cost = cost
+            group, priced_as = call.key.group, candidate.price_name
+            live.cost = services.prices.cost(live, candidate.provider, group, priced_as)
         record = services.live.close(live)
         counted = None
         if passage.lease is not None:

@@ -69,6 +69,11 @@ class Candidate(Struct, frozen=True, dict=True):
         return "" if self.credential is None else self.credential.name
 
     @cached_property
+    def price_name(self) -> str | None:
+        """The model whose price its calls have; None for their own."""
+        return self.route.price_name
+
+    @cached_property
     def names(self) -> tuple[str, str]:
         """The names of the provider and of the credential."""
         return self.provider.name, self.credential_name
