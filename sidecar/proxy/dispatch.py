@@ -235,7 +235,7 @@ class Dispatcher:
             self._release(retry, lease, live.attempts[-1].spent, sent=True)
             raise
         try:
-            self._read_quota(call, attempted, lease)
+            self._record_answer(call, attempted, lease)
         except BaseException:
             lease.keep()
             attempted.close()
@@ -255,14 +255,19 @@ class Dispatcher:
         if not self._is_transient(attempted):
             retry.leave_out(attempted)
 
-    def _read_quota(self, call: Call, attempted: AttemptResult, lease: Lease) -> None:
-        reply = attempted.reply
-        if reply is None or call.is_free:  # vendors have separate quotas for free calls
+    def _record_answer(self, call: Call, attempted: AttemptResult, lease: Lease) -> None:
+        """Record what a response tells of the vendor's quotas, and that a final one was given."""
+        reply, found = attempted.reply, attempted.classification
+        if reply is None:
             return
         is_ok = reply.status < 400
-        if is_ok or attempted.classification.resets or attempted.is_slowed:
-            key = call.key.name
-            self._scheduler.read_quota(lease, lambda: reply.fields, ok=is_ok, key=key)
+        tells = is_ok or found.resets or attempted.is_slowed
+        if call.is_free:  # vendors have separate quotas for free calls
+            tells = False
+        is_final = found.error_class in _FINAL
+        self._scheduler.record_answer(
+            lease, reply if tells else None, call.key.name, ok=is_ok, final=is_final
+        )
 
     def _succeed(self, retry: RetryState, attempted: AttemptResult, lease: Lease) -> AttemptResult:
         """Record the final response and return it, with its lease in the passage unless that has
@@ -270,12 +275,10 @@ class Dispatcher:
         if attempted.answer is not None:
             lease.refund(sent=False)  # a transform has answered
             return attempted
-        candidate = attempted.candidate
-        self._scheduler.record_success(candidate)
         if attempted.classification.error_class is ErrorClass.CLIENT_ERROR:
             self._release(retry, lease, attempted.spent, sent=True)
             return attempted
-        self.affinity.pin(retry.conversation, candidate, had_choice=retry.had_choice)
+        self.affinity.pin(retry.conversation, attempted.candidate, had_choice=retry.had_choice)
         retry.passage.lease = lease
         return attempted
 

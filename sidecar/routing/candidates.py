@@ -24,7 +24,7 @@ from sidecar.plugin_api.vendor import Serving
 from sidecar.routing.allowed_models import may_use, not_offered
 from sidecar.routing.caller_login import CallerLogin, missing_login
 from sidecar.routing.transform_steps import TransformStep, transform_steps
-from sidecar.routing.upstream_key import LatestAddress, UpstreamKey, family_of
+from sidecar.routing.upstream_key import LatestAddress, UpstreamKey, family_of, is_remote
 
 Usable = Callable[[Provider], tuple[tuple[CredentialRef, ...], str]]
 """Returns the usable credentials of a provider; or none, and the reason."""
@@ -32,8 +32,6 @@ _UNCALLED = Serving(frozenset())
 """What a provider serves that is not called: a transform answers."""
 Draw = Callable[[], float]
 """Returns a random number from 0 to 1, which decides between routes by weight."""
-
-
 MAX_PLANS = 4096
 """Plans that are kept; all are made again when there are more."""
 
@@ -62,6 +60,11 @@ class Candidate(Struct, frozen=True, dict=True):
     def provider(self) -> Provider:
         """The provider of the route."""
         return self.route.provider
+
+    @cached_property
+    def is_remote(self) -> bool:
+        """True when the provider is on another machine."""
+        return is_remote(self.provider)
 
     @cached_property
     def credential_name(self) -> str:
@@ -203,14 +206,9 @@ def _kept(key: Key, dialect: Dialect, endpoint: Endpoint, models: tuple[str, ...
 
 
 def plan_candidates(
-    key: Key,
-    dialect: Dialect,
-    endpoint: Endpoint,
-    models: Sequence[str],
-    usable: Usable,
-    draw: Draw,
-    size: int = 0,
-) -> Plan:
+    key: Key, dialect: Dialect, endpoint: Endpoint, models: Sequence[str], usable: Usable,
+    draw: Draw, size: int = 0,
+) -> Plan:  # fmt: skip
     """Return every candidate for a call of `key`, the most preferred first.
 
     Args:

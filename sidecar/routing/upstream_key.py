@@ -7,8 +7,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from msgspec import Struct
+from yarl import URL
 
 from sidecar.config.model import Provider
+from sidecar.config.schema.addresses import is_loopback
 from sidecar.masking import CredentialMask
 from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.vendor import Secret, Vendor
@@ -51,6 +53,16 @@ def _family(vendor: Vendor, model: str) -> str:
     with plugin_guard(vendor, "family", "the model's name is its family"):
         return vendor.family(model)[:MAX_FAMILY_CHARS]
     return model[:MAX_FAMILY_CHARS]
+
+
+@lru_cache(maxsize=256)
+def _is_local(base_url: str) -> bool:
+    return is_loopback(URL(base_url).host or "")
+
+
+def is_remote(provider: Provider) -> bool:
+    """Return whether a provider is on another machine."""
+    return bool(provider.base_url) and not _is_local(provider.base_url)
 
 
 class UpstreamAddress(NamedTuple):

@@ -8,12 +8,7 @@ system must report that there is no route.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 
-from yarl import URL
-
-from sidecar.config.model import Provider
-from sidecar.config.schema.addresses import is_loopback
 from sidecar.errors import UpstreamError
 from sidecar.plugin_api.error_class import Classification, ErrorClass
 from sidecar.scheduling.limiter import NEVER, Limiter, LimitUnit
@@ -223,16 +218,6 @@ class Network:
             jitter=self._draw(),
         )
         return was_online
-
-
-@lru_cache(maxsize=256)
-def _is_local(base_url: str) -> bool:
-    return is_loopback(URL(base_url).host or "")
-
-
-def is_remote(provider: Provider) -> bool:
-    """Return whether a provider is on another machine."""
-    return bool(provider.base_url) and not _is_local(provider.base_url)
 
 
 def classify_connection_error(error: UpstreamError) -> Classification:

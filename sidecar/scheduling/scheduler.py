@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +25,6 @@ from sidecar.scheduling.cooldown import (
     Network,
     OfflineBreaker,
     classify_connection_error,
-    is_remote,
 )
 from sidecar.scheduling.estimates import (
     UNPRICED,
@@ -46,7 +45,7 @@ from sidecar.scheduling.lease import AdmissionOption, Blocked, Lease, NotAdmitte
 from sidecar.scheduling.limiter import Demand, Limiter, LimitUnit, RetryBudget
 from sidecar.scheduling.limits import CallScopes, ConfiguredLimit, Limits, current_key
 from sidecar.scheduling.pauses import Pauses
-from sidecar.scheduling.upstream_health import UpstreamHealth, Upstreams
+from sidecar.scheduling.upstream_health import Headed, UpstreamHealth, Upstreams
 from sidecar.shared.engine import Engine
 
 MAX_CACHED_LIMITERS = 8192
@@ -160,17 +159,13 @@ class Scheduler:
         """
         return await self._leases.acquire(waiter, max_wait, sticky_wait=sticky_wait)
 
-    def read_quota(
-        self, lease: Lease, headers: Callable[[], Mapping[str, str]], *, ok: bool, key: str
+    def record_answer(
+        self, lease: Lease, reply: Headed | None, key: str, *, ok: bool, final: bool
     ) -> None:
-        """Update the vendor's quotas from a response to `key`; `ok` if it is no error."""
-        if opened := self._upstreams.read_response(lease, headers, ok=ok, key=key):
-            self._recheck(opened)
-
-    def record_success(self, candidate: Candidate) -> None:
-        """Record that an attempt was answered: its upstream and the network are healthy."""
-        opened = self._upstreams.record_success(candidate.upstream)
-        if is_remote(candidate.provider) and self._network.record_success():
+        """Record a response to a call of `key`; see `Upstreams.record_answer`. After a final one
+        the network is healthy, too."""
+        opened = self._upstreams.record_answer(lease, reply, key, ok=ok, final=final)
+        if final and lease.candidate.is_remote and self._network.record_success():
             log.warning("network online: calls to remote providers are resumed")
             self._reevaluate()
         if opened:
@@ -191,7 +186,7 @@ class Scheduler:
 
         If the network is offline, calls to remote providers are paused and no upstream cools down.
         """
-        if error.offline and is_remote(candidate.provider) and self._network.check_offline():
+        if error.offline and candidate.is_remote and self._network.check_offline():
             if self._network.record_failure():
                 log.warning("network offline: calls to remote providers are queued")
                 self._reevaluate()
@@ -343,7 +338,7 @@ class Scheduler:
         scopes = CallScopes.of(key, candidate, route)
         return (
             *self.pauses.limiters(key.name, key.group.name, provider.name),
-            *(self._network.limiters() if is_remote(provider) else ()),
+            *(self._network.limiters() if candidate.is_remote else ()),
             *self._limits.windows(scopes, model),
             *self._upstreams.limiters(candidate.upstream),
         )

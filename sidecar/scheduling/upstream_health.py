@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from sidecar.config.model import CredentialRef, Provider
 from sidecar.plugin_api.error_class import Classification, ErrorClass
@@ -29,6 +29,15 @@ TOLERATED_FAILURES = 5
 """Failures in a row that may be due to the request before they start a cooldown."""
 
 log = logging.getLogger("sidecar.scheduling.upstream_health")
+
+
+class Headed(Protocol):
+    """A response whose header fields can be read by name: decoding them costs more than all else
+    that is done with them here."""
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """The header fields."""
 
 
 class Subscription(NamedTuple):
@@ -135,37 +144,42 @@ class Upstreams:
         if key.family:
             yield from self._at(key).limiters()
 
-    def read_response(
-        self, lease: Lease, headers: Callable[[], Mapping[str, str]], *, ok: bool, key: str
+    def record_answer(
+        self, lease: Lease, reply: Headed | None, key: str, *, ok: bool, final: bool
     ) -> list[Limiter]:
-        """Update the quotas of the upstream of a lease from the headers of its response.
+        """Record a response to a call, and return the limiters that may have opened.
 
         Args:
-            headers: Returns them by name: decoding them costs more than all else here.
-            ok: Whether the response is no error.
+            reply: Its header fields tell what is left of the vendor's quotas; None if not.
             key: The local key of the call.
-        Returns:
-            The limiters that may have opened.
+            ok: Whether it is no error.
+            final: Whether the client gets it: then the upstream is healthy.
         """
-        key_of_upstream = lease.candidate.upstream
-        health = self._upstreams.get(key_of_upstream) or self._at(key_of_upstream)
-        now = self._clock()
-        if health.key.account:
-            self._read_subscription(lease.candidate.provider.vendor, health.key, headers(), key)
-        # Reading the headers of a response is a twentieth of the work for a small call.
-        if ok and now - health.read_at < HEADER_READ_INTERVAL_SECONDS:
-            for known in health.quotas.values():
-                if known.level < known.plenty:
-                    break
-            else:
-                return []
-        health.read_at = now
         opened: list[Limiter] = []
-        for reported in self._read_quota(lease.candidate.provider.vendor, headers()):
-            quota = self._quota(health, reported)
-            quota.observe(reported, lease.reservation(quota), now)
-            opened.append(quota)
-            self.on_quota(health.key, reported)
+        upstream = lease.candidate.upstream
+        health = self._upstreams.get(upstream) or self._at(upstream)
+        if reply is not None:
+            now, is_due = self._clock(), True
+            if upstream.account:
+                self._read_subscription(
+                    lease.candidate.provider.vendor, upstream, reply.fields, key
+                )
+            # Reading the headers of a response is a twentieth of the work for a small call.
+            if ok and now - health.read_at < HEADER_READ_INTERVAL_SECONDS:
+                for known in health.quotas.values():
+                    if known.level < known.plenty:
+                        break
+                else:
+                    is_due = False
+            if is_due:
+                opened = self._read_quotas(health, lease, reply.fields, now)
+        if final:
+            credential = self._upstreams.get(health.credential_key)
+            if (
+                credential is None or not credential.has_answered
+                or not credential.cooldown.at_rest or not health.cooldown.at_rest
+            ):  # fmt: skip
+                opened += self.record_success(upstream)
         return opened
 
     def adopt_quota(self, key: UpstreamKey, reported: Quota, at: float) -> list[Limiter]:
@@ -264,6 +278,19 @@ class Upstreams:
                 self._forget_idle()
             health = self._upstreams[key] = UpstreamHealth(key)
         return health
+
+    def _read_quotas(
+        self, health: UpstreamHealth, lease: Lease, headers: Mapping[str, str], now: float
+    ) -> list[Limiter]:
+        """Update the quotas of an upstream from a response to the call of a lease."""
+        health.read_at = now
+        opened: list[Limiter] = []
+        for reported in self._read_quota(lease.candidate.provider.vendor, headers):
+            quota = self._quota(health, reported)
+            quota.observe(reported, lease.reservation(quota), now)
+            opened.append(quota)
+            self.on_quota(health.key, reported)
+        return opened
 
     def _quota(self, health: UpstreamHealth, reported: Quota) -> VendorQuota:
         quota_id = (reported.kind, reported.window)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from sidecar.config.model import CredentialRef, Provider, SecretSource
 from sidecar.plugin_api.vendor import Secret
-from sidecar.scheduling.cooldown import is_remote
+from sidecar.routing.upstream_key import is_remote
 
 SecretOf = Callable[[CredentialRef], Secret | None]
 _DIGEST_BYTES = 8

@@ -14,7 +14,7 @@ from sidecar.errors import ConfigError, SourceLocation
 from sidecar.http.listeners import StartError, overridden, parse_addresses
 from sidecar.plugin_api.manager import discover
 from sidecar.plugin_api.vendor import Vendor
-from sidecar.scheduling.cooldown import is_remote
+from sidecar.routing.upstream_key import is_remote
 
 HERE = ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "localhost", "LOCALHOST", "LocalHost.",
         "app.localhost", "APP.LOCALHOST."]  # fmt: skip

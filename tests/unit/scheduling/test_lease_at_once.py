@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -140,6 +140,10 @@ class World:
         )  # fmt: skip
 
 
+class Head(NamedTuple):
+    fields: dict[str, str]
+
+
 def report(requests: int, tokens: int) -> dict[str, str]:
     return {
         "x-ratelimit-limit-requests": "100", "x-ratelimit-remaining-requests": f"{requests}",
@@ -173,8 +177,8 @@ async def take(world: World, step: tuple[Any, ...]) -> None:
             _ = scheduler.pauses.pause(target) or scheduler.pauses.resume(target)
         case "answer", number, requests, tokens if running:
             lease, _ = running[number % len(running)]
-            scheduler.read_quota(lease, lambda: report(requests, tokens), ok=True, key="k")
-            scheduler.record_success(lease.candidate)
+            head = Head(report(requests, tokens))
+            scheduler.record_answer(lease, head, "k", ok=True, final=True)
         case "settle", number, read, written if running:
             lease, call = running.pop(number % len(running))
             usage = Usage(input_tokens=read, output_tokens=written)

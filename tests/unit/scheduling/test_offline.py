@@ -17,11 +17,11 @@ from vendor_apis import until
 from sidecar.config.model import Provider
 from sidecar.errors import SourceLocation
 from sidecar.plugin_api.vendor import Vendor
+from sidecar.routing.upstream_key import is_remote
 from sidecar.scheduling.cooldown import (
     MAX_OFFLINE_RETRY_SECONDS,
     OFFLINE_AFTER_SECONDS,
     Network,
-    is_remote,
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import pytest
 from manual_clock import HandClock
@@ -50,6 +51,10 @@ def provider_at(url: str, reference: str) -> Provider:
     return load(text.encode(), file="routes.yaml", registry=REGISTRY).providers["oa"]
 
 
+class Head(NamedTuple):
+    fields: Mapping[str, str]
+
+
 class Process:
     """What one process has learnt about its provider `oa`."""
 
@@ -79,7 +84,7 @@ class Process:
         options = [AdmissionOption(candidate, (), demand_of(1, 1))]
         lease = admission.try_lease(admission.new_waiter("k", 1.0, 1, options, lambda: options))
         assert lease
-        self.upstreams.read_response(lease, lambda: headers, ok=False, key="k")
+        self.upstreams.record_answer(lease, Head(headers), "k", ok=False, final=False)
 
     def waits(self) -> float:
         """The seconds until a call may go."""
