@@ -191,13 +191,11 @@ class Engine:
         """Send settlements as they come, for ever."""
         while True:
             await self._has_unsent.wait()
-            try:
+            with suppress(EngineError):
                 async with self._beating:
                     if self.is_reached and self._unsent:
                         await self._send_some()
                         continue
-            except EngineError:
-                pass
             if self._unsent:
                 await asyncio.sleep(RETRY_SECONDS)
 
@@ -322,6 +320,8 @@ class Engine:
         before, self._epoch = self._epoch, found[2]
         if before not in {None, self._epoch}:
             self._unsent = deque(each for each in self._unsent if each[0] == "settle")
+            if not self._unsent:
+                self._has_unsent.clear()  # `send` would never wait again, and block the process
             self.journal.lose()
             self.facts.start_over()
             self.object_ids.lose()

@@ -150,6 +150,21 @@ async def test_call_that_waits_at_a_gate_is_admitted_by_the_part(server: RealRed
         assert len(await taken(room, 1)) == 2
 
 
+async def test_message_that_the_loss_of_data_makes_void_does_not_block_the_process(
+    server: RealRedis,
+) -> None:
+    async with shared_room(snapshot("limits: {concurrency: 2}"), server.url, 1) as room:
+        [engine] = engines(room)
+        server.kill()
+        await failed(room)
+        engine.leave(["no/such/limit"])
+        server.start()
+        while not engine.is_reached:
+            await asyncio.gather(engine.beat(), return_exceptions=True)
+        assert not engine._unsent
+        assert not engine._has_unsent.is_set()  # else its sender runs and never waits
+
+
 @pytest.mark.parametrize("loss", ["flush", "restart"])
 async def test_server_that_lost_its_data_gets_it_back(server: RealRedis, loss: str) -> None:
     limits = "limits: {rpm: 10, tpm: 60000, concurrency: 5}, budget: $9/day"
