@@ -89,6 +89,15 @@ def for_client(
     return kept
 
 
+def lines_for_client(fields: Fields, urls: frozenset[str]) -> bytes | None:
+    """Return the lines of the fields that `for_client` returns for a usual answer: no value of its
+    fields has a line end, and its `Connection` names no field. None if values are to be judged."""
+    passing = _passing(tuple(map(_NAME, fields)), urls)
+    if passing.is_by_value:
+        return None
+    return b"\r\n".join([*map(b": ".join, compress(fields, passing.stays)), b""])
+
+
 class _Passing(NamedTuple):
     """Which fields of a response pass to the client, by the names of all.
 

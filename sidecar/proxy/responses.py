@@ -153,7 +153,13 @@ def relayed_lines(
     request: AgentRequest, call: Call, attempted: AttemptResult, live: LiveCall
 ) -> bytes:
     """Return the headers of a relayed response as lines of its head."""
-    return lines_of(_relayed(request, call, attempted, live)) + own_lines(live)
+    reply, lines = attempted.reply, None
+    changes = attempted.transforms is not None or attempted.body is not None
+    if reply is not None and reply.raw_head and reply.status < 300 and not changes:
+        lines = headers.lines_for_client(reply.headers, call.dialect.url_headers)
+    if lines is None:
+        lines = lines_of(_relayed(request, call, attempted, live))
+    return lines + own_lines(live)
 
 
 def _relayed(

@@ -18,6 +18,7 @@ from sidecar.http.wire.framing import INLINE_BODY_BYTES, LAST_CHUNK, IncomingBod
 from sidecar.http.wire.request_head import RequestHead
 
 _WITHOUT_BODY = frozenset({*range(100, 200), 204, 304})
+_DATES = (b"Date: ", b"date: ")
 
 
 class ResponseSink(Protocol):
@@ -144,17 +145,17 @@ class RelayedResponse:
     def _begin(self, request: AgentRequest) -> None:
         """Make the head; from here on it counts as sent."""
         request.response, self._connection = self, request.connection
-        modern = not request.head.is_http10
+        modern, length = not request.head.is_http10, self._length
         # The unread rest of a body would be parsed as the next request (RFC 9112 section 9.6).
         stays = request.keep_alive and request.content.is_complete
         fields = self._fields
         lines = fields if isinstance(fields, bytes) else lines_of(fields)
-        if lines.find(b"\nDate: ") < 0 and not has(b"date", lines):
+        if not lines.startswith(_DATES) and lines.find(b"\nDate: ") < 0 and not has(b"date", lines):
             lines += _date_line(int(time()))
         if self.status in _WITHOUT_BODY:
             pass
-        elif self._length is not None:
-            lines += b"Content-Length: %d\r\n" % self._length
+        elif length is not None:
+            lines += b"Content-Length: %d\r\n" % length
         elif request.method != "HEAD":
             self._chunked = modern
             self.ends_by_close = not modern

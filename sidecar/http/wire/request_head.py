@@ -54,7 +54,7 @@ class RepeatedHead:
         after: The bytes behind them, with the empty line.
     """
 
-    __slots__ = ("after", "before", "method", "target")
+    __slots__ = ("_end_of_length", "_size_after", "_start", "after", "before", "method", "target")
 
     def __init__(self, method: str, target: str, fields: Fields, at: int, name: bytes) -> None:
         """Make the bytes that most clients write; the length is field number `at`."""
@@ -63,18 +63,19 @@ class RepeatedHead:
         first = f"{method} {target} HTTP/1.1\r\n".encode("latin-1")
         self.before = b"%b%b%b: " % (first, b"".join(lines[:at]), name)
         self.after = b"\r\n%b\r\n" % b"".join(lines[at:])
+        self._start, self._size_after = len(self.before), len(self.after)
+        self._end_of_length = self._start + MAX_LENGTH_DIGITS + 1
 
     def find(self, data: bytes) -> tuple[int, int] | None:
         """Return the length of the body and where it begins; None if another head is there."""
-        before = self.before
-        if not data.startswith(before):
+        if not data.startswith(self.before):
             return None
-        start, after = len(before), self.after
-        end = data.find(b"\r", start, start + MAX_LENGTH_DIGITS + 1)
+        start = self._start
+        end = data.find(b"\r", start, self._end_of_length)
+        if end < 0 or not data.startswith(self.after, end):
+            return None
         digits = data[start:end]
-        if end < 0 or not digits.isdigit() or not data.startswith(after, end):
-            return None
-        return int(digits), end + len(after)
+        return (int(digits), end + self._size_after) if digits.isdigit() else None
 
 
 def take_length(fields: list[HeadField]) -> tuple[int, HeadField] | None:

@@ -150,25 +150,22 @@ class RequestReader(WireProtocol, ParserEvents):
 
     def _read_repeated(self, data: bytes) -> bytes:
         """Read a request whose head is known, without the parser; return what is left to parse."""
-        if not self._body_left:
-            repeated = self._repeated
-            if repeated is None or self._arriving is not None or self._in_head:
-                return data
-            found = repeated.find(data)
-            if found is None:
-                return data
-            length, start = found
-            data = data[start:]
-            method, target, room = repeated.method, repeated.target, self._adjust_reading
-            if len(data) == length:  # as of most: it arrived with its head
-                body = IncomingBody(room, length, [data] if data else [], length, True)
-                self._queued(method, target, body, keep_alive=True)
-                return b""
-            body = IncomingBody(room, length)
-            self._arriving = self._queued(method, target, body, keep_alive=True)
-            self._body_left = length
         arriving, left = self._arriving, self._body_left
-        assert arriving is not None  # noqa: S101 - its body is arriving
+        if arriving is None:
+            repeated = self._repeated
+            found = None if repeated is None or self._in_head else repeated.find(data)
+            if repeated is None or found is None:
+                return data
+            left, start = found
+            data = data[start:]
+            body = IncomingBody(self._adjust_reading, left)
+            arriving = self._queued(repeated.method, repeated.target, body, keep_alive=True)
+            if len(data) == left:  # as of most: it arrived with its head
+                body.fill(data)
+                return b""
+            self._arriving = arriving
+        elif not left:
+            return data  # the parser reads it
         piece, rest = (data, b"") if len(data) <= left else (data[:left], data[left:])
         if piece:
             arriving.content.feed(piece)

@@ -3,6 +3,9 @@
 The usual answer has its head in one piece, and its fields as nearly every server writes them. Its
 length frames the body, or the parser reads its chunks. Whatever differs in the least is left to the
 parser.
+
+A provider's answers mostly have the same fields, with other values. What such heads have in common
+is their form: a head of a form that came before is read by one regular expression.
 """
 
 from __future__ import annotations
@@ -23,11 +26,16 @@ _FIELD = re.compile(rb"\r\n([^:]++): ((?![ \t])[^\r]++(?<![ \t]))(?=\r\n)")
 each line, nothing is between them."""
 _FOREIGN = bytes({*range(0x20), 0x7F} - {0x09, 0x0A, 0x0D})
 """Bytes that no head may hold."""
+_VALUE = rb"(?![ \t])[^\0-\x08\n-\x1f\x7f]++(?<![ \t])"
+"""A value as in `_FIELD`, without the bytes of `_FOREIGN`."""
 _WITHOUT_BODY = frozenset({204, 304})
 _MAX_LENGTH_DIGITS = 15
 _MAX_LAYOUTS = 256
-_KEEPS = b"keep-alive"
+_MAX_PATTERN_BYTES = 4096
+"""Bytes of a form's regular expression: making a longer one would hold up the loop."""
+_KEEPS = frozenset({b"", b"keep-alive"})
 _CHUNKED = b"chunked"
+_CODINGS = frozenset({b"", _CHUNKED})
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 """Fields of which a usual answer has one."""
 _READ = (b"content-type", b"content-encoding", b"connection", *_FRAMING)
@@ -47,6 +55,7 @@ class ResponseHead(Struct):
         coding: The first Content-Encoding in lower case; "" for none.
         length: The first Content-Length; None without one.
         transfer_coding: The last Transfer-Encoding in lower case; b"" for none.
+        form: The form of a usual head; None for any other.
     """
 
     status: int
@@ -57,12 +66,83 @@ class ResponseHead(Struct):
     coding: str = ""
     length: int | None = None
     transfer_coding: bytes = b""
+    form: HeadForm | None = None
 
     @property
     def ends_by_close(self) -> bool:
         """Return whether only the end of the connection ends a body (RFC 9112 section 6.3)."""
         chunked = self.transfer_coding.rpartition(b",")[2].strip() == b"chunked"
         return not (chunked or self.length is not None or self.status in _WITHOUT_BODY)
+
+
+class HeadForm(Struct, eq=False):
+    """The common parts of usual heads that differ in nothing that is read but the body's length.
+
+    Attributes:
+        names: The names of all fields.
+        length: The place of the `Content-Length`; None if chunks frame the body.
+        pattern: Reads a head of this form; None before the form came twice.
+    """
+
+    status: int
+    reason: str
+    names: tuple[bytes, ...]
+    content_type: str
+    coding: str
+    length: int | None
+    transfer_coding: bytes
+    pattern: re.Pattern[bytes] | None = None
+    _came: bool = False
+
+    def find(self, data: bytes) -> ResponseHead | None:
+        """Return the head at the beginning of `data`, if it is a usual one of this form."""
+        pattern = self.pattern
+        found = None if pattern is None else pattern.match(data, 0, MAX_HEAD_BYTES + len(_END))
+        if found is None:
+            return None
+        return self.head(found[0], [*zip(self.names, found.groups(), strict=True)])
+
+    def head(self, raw: bytes, fields: list[tuple[bytes, bytes]]) -> ResponseHead:
+        """Return the head of this form that has these bytes and fields."""
+        length = self.length
+        return ResponseHead(
+            self.status, self.reason, fields, raw, self.content_type, self.coding,
+            None if length is None else int(fields[length][1]), self.transfer_coding, self,
+        )  # fmt: skip
+
+    def note(self, fields: list[tuple[bytes, bytes]]) -> None:
+        """Have the form read further heads, if this is not the first one of it."""
+        if self._came and self.pattern is None:
+            first = re.escape(f"HTTP/1.1 {self.status} {self.reason}".encode())
+            lines = b"".join([b"\r\n%b: (%b)" % (re.escape(n), _value_of(n, v)) for n, v in fields])
+            if len(lines) <= _MAX_PATTERN_BYTES:
+                self.pattern = re.compile(first + lines + _END)
+        self._came = True
+
+
+def _value_of(name: bytes, value: bytes) -> bytes:
+    """Return the expression for the values of a field in the heads of a form; `value` is one."""
+    match name.lower():
+        case b"content-length":
+            return b"[0-9]{1,%d}" % _MAX_LENGTH_DIGITS
+        case read if read in _READ:
+            return re.escape(value)
+    return _VALUE
+
+
+@lru_cache(maxsize=256)
+def _form_of(
+    status_line: bytes, names: tuple[bytes, ...], content_type: bytes, coding: bytes,
+    connection: bytes,  # noqa: ARG001 - one that is spelt otherwise is of another form
+) -> HeadForm | None:  # fmt: skip
+    """Return the form of heads with these names and values; None for an unusual status line."""
+    first, layout = _STATUS_LINE.fullmatch(status_line), _LAYOUTS[names]
+    if first is None or int(first[1]) in _WITHOUT_BODY or layout is None:
+        return None
+    return HeadForm(
+        int(first[1]), first[2].decode("ascii"), names, lower_text(content_type),
+        lower_text(coding), layout.length, b"" if layout.transfer_coding is None else _CHUNKED,
+    )  # fmt: skip
 
 
 class _Layout(Struct):
@@ -128,43 +208,34 @@ def usual_head(data: bytes) -> ResponseHead | None:
     if not 0 < end <= MAX_HEAD_BYTES:
         return None
     first = data.find(b"\r\n")
-    status, reason = _status_of(data[:first])
-    if not status:
-        return None
     raw = data[: end + 4]
     fields = _FIELD.findall(raw, first, end + 2)
     if raw.count(b"\n", first, end) != len(fields) or len(raw.translate(None, _FOREIGN)) != end + 4:
         return None
-    layout = _LAYOUTS[tuple(map(_NAME, fields))]
+    names = tuple(map(_NAME, fields))
+    layout = _LAYOUTS[names]
     if layout is None:
         return None
-    if layout.connection is not None and fields[layout.connection][1].lower() != _KEEPS:
+    connection = _value_at(layout.connection, fields)
+    if (
+        connection.lower() not in _KEEPS
+        or _value_at(layout.transfer_coding, fields) not in _CODINGS
+    ):
         return None
-    length, coding = None, b""
-    if layout.length is not None:
-        digits = fields[layout.length][1]
-        if not digits.isdigit() or len(digits) > _MAX_LENGTH_DIGITS:
-            return None
-        length = int(digits)
-    elif layout.transfer_coding is not None:
-        coding = fields[layout.transfer_coding][1]
-        if coding != _CHUNKED:
-            return None
-    return ResponseHead(
-        status, reason, fields, raw,
-        "" if layout.content_type is None else lower_text(fields[layout.content_type][1]),
-        "" if layout.coding is None else lower_text(fields[layout.coding][1]),
-        length, coding,
-    )  # fmt: skip
+    digits = _value_at(layout.length, fields)
+    if layout.length is not None and not (digits.isdigit() and len(digits) <= _MAX_LENGTH_DIGITS):
+        return None
+    kind, coding = _value_at(layout.content_type, fields), _value_at(layout.coding, fields)
+    form = _form_of(raw[:first], names, kind, coding, connection)
+    if form is None:
+        return None
+    form.note(fields)
+    return form.head(raw, fields)
 
 
-@lru_cache(maxsize=256)
-def _status_of(line: bytes) -> tuple[int, str]:
-    """Return the status and the reason of a usual status line; 0 for any other."""
-    found = _STATUS_LINE.fullmatch(line)
-    if found is None or int(found[1]) in _WITHOUT_BODY:
-        return 0, ""
-    return int(found[1]), found[2].decode("ascii")
+def _value_at(at: int | None, fields: list[tuple[bytes, bytes]]) -> bytes:
+    """Return the value of the field at a place; b"" for no place, as no usual value is empty."""
+    return b"" if at is None else fields[at][1]
 
 
 @lru_cache(maxsize=256)

@@ -24,7 +24,7 @@ from sidecar.http.wire.framing import (
     WireProtocol,
     chunk_of,
 )
-from sidecar.http.wire.response_head import ResponseHead, head_of_fields, usual_head
+from sidecar.http.wire.response_head import HeadForm, ResponseHead, head_of_fields, usual_head
 from sidecar.http.wire.tls import ResumingContext
 
 KEEP_ALIVE_SECONDS = 20.0
@@ -45,7 +45,7 @@ class UpstreamConnection(WireProtocol, ParserEvents):
 
     `home` has the idle connections to where this one leads. `tls` remembers the session once the
     first answer came. `received`: some of an answer came. `written_at`: when the request began to
-    be written, in seconds of the loop's clock.
+    be written, in seconds of the loop's clock. `_form` is that of the latest usual head.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sweep: DeadlineSweep) -> None:
@@ -63,6 +63,7 @@ class UpstreamConnection(WireProtocol, ParserEvents):
         self._method = ""
         self._waiter: asyncio.Future[None] | None = None
         self._head: ResponseHead | None = None
+        self._form: HeadForm | None = None
         self._may_stay = False
         self.received = False
         self.body = IncomingBody(self.resume_body)
@@ -78,14 +79,6 @@ class UpstreamConnection(WireProtocol, ParserEvents):
         self._unframed_bytes = 0
         self._failure: UpstreamError | None = None
         self._ends_by_close = False
-
-    @property
-    def is_reusable(self) -> bool:
-        """Return whether another request may follow: the answer ended, and nothing came after."""
-        transport = self.transport
-        if transport is None or transport.is_closing() or not self._may_stay:
-            return False
-        return self.body.is_complete and not self.body.pieces
 
     def send(self, method: str, head: bytes, body: bytes | AsyncIterable[bytes]) -> None:
         """Write a request. A large body, or one that is still to come, is written by a task;
@@ -154,9 +147,12 @@ class UpstreamConnection(WireProtocol, ParserEvents):
             self.deadline = NEVER
 
     def rest(self) -> None:
-        """Stay idle at `home` until the next request, for some seconds; be cut if none can follow.
+        """Stay idle at `home` until the next request, for some seconds. Be cut if none can follow:
+        the answer did not end, was not read to its end, or ends the connection.
+
         Bytes that arrive before the next request belong to none: they close the connection."""
-        if not self.is_reusable:
+        body = self.body
+        if not self._may_stay or not body.is_complete or body.pieces:
             self.abort()
             return
         self._is_asked = False
@@ -225,9 +221,13 @@ class UpstreamConnection(WireProtocol, ParserEvents):
         """Read an answer of the usual form without a parser. Return the bytes that are left for the
         parser: all of any other answer, the chunks of a usual one, and what follows it."""
         if self._head is None:
-            head = None if self._method in _UNUSUAL_METHODS else usual_head(data)
+            if self._method in _UNUSUAL_METHODS:
+                return data
+            form = self._form
+            head = (form and form.find(data)) or usual_head(data)
             if head is None:
                 return data
+            self._form = head.form
             self._may_stay = True
             self._begin_answer(head)
             data = data[len(head.raw) :]

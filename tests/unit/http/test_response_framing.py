@@ -51,7 +51,8 @@ def read(pieces: list[bytes], method: str = "POST", *, ended: bool = False) -> R
     body = made.body.take()
     failed = made._failure is not None and not made.body.is_complete
     complete = made.body.is_complete
-    return Read(head and head.status, body, complete, failed, made.is_reusable)
+    made.rest()
+    return Read(head and head.status, body, complete, failed, made.home == [made])
 
 
 WHOLE: dict[str, tuple[bytes, bytes, bool]] = {

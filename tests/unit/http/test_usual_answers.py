@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from sidecar.http.headers import for_client, lines_for_client, lines_of
 from sidecar.http.wire.framing import chunk_of
-from sidecar.http.wire.response_head import head_of_fields, usual_head
+from sidecar.http.wire.response_head import HeadForm, head_of_fields, usual_head
 
 
 class Reading:
@@ -94,7 +95,7 @@ def test_head_that_is_read_without_the_parser_has_what_the_parser_reads(
     assert head.fields == reading.fields
     assert (head.status, head.reason) == (reading.parser.get_status_code(), reading.text.decode())
     read = head_of_fields(head.status, head.reason, reading.fields)
-    assert structs.replace(head, raw=b"") == read
+    assert structs.replace(head, raw=b"", form=None) == read
     assert reading.answers == (len(data) >= size)
     assert reading.body == (body if head.length is None else data[len(head.raw) : size])
     assert reading.keeps
@@ -123,3 +124,76 @@ def test_usual_head_that_is_spoilt_anywhere_is_not_read_differently(
     assert head.fields == reading.fields
     assert (head.status, head.reason) == (reading.parser.get_status_code(), reading.text.decode())
     assert reading.answers == 1
+
+
+@given(st.integers(0, len(USUAL) - 3), st.integers(0, 3), SPOILT)
+def test_head_of_a_form_that_came_before_is_read_as_any_other(
+    at: int, gone: int, put: bytes
+) -> None:
+    data = USUAL[:at] + put + USUAL[at + gone :]
+    found = _repeated(USUAL).find(data)
+    assert found is None or found == usual_head(data)
+
+
+@given(st.lists(st.tuples(NAMES, SEPARATORS, VALUES).map(b"".join), max_size=3), FRAMED)
+def test_head_is_found_by_its_own_form_with_the_same_values(
+    lines: list[bytes], framed: tuple[bytes, bytes]
+) -> None:
+    data = b"\r\n".join([b"HTTP/1.1 200 OK", *lines, framed[1]])
+    head = usual_head(data)
+    if head is not None:
+        assert _repeated(data).find(data) == head
+
+
+URLS = frozenset({"location"})
+
+
+@given(
+    st.lists(st.tuples(NAMES, SEPARATORS, VALUES).map(b"".join), max_size=4),
+    st.sampled_from([b"Retry-After: 1", b"location: /a", b"X-Sidecar-Call: a", b"ETag: b"]),
+    FRAMED,
+)
+def test_lines_of_a_usual_answer_for_the_client_are_those_of_any_other(
+    lines: list[bytes], last: bytes, framed: tuple[bytes, bytes]
+) -> None:
+    head = usual_head(b"\r\n".join([b"HTTP/1.1 200 OK", *lines, last, framed[1]]))
+    if head is None:
+        return
+    made = lines_for_client(head.fields, URLS)
+    judged = {b"retry-after", b"location"}.intersection(name.lower() for name, _ in head.fields)
+    assert (made is None) == bool(judged)
+    if made is not None:
+        assert made == lines_of(for_client(head.fields, URLS, lambda _: None))
+
+
+def test_head_of_another_form_is_not_found() -> None:
+    form = _repeated(USUAL)
+    assert form.find(USUAL.replace(b"200 OK", b"201 Created")) is None
+    assert form.find(USUAL.replace(b"x-request-id", b"x-other")) is None
+    assert form.find(USUAL.replace(b"keep-alive", b"close")) is None
+    assert form.find(USUAL.replace(b"application/json", b"application/jsonl")) is None
+    assert form.find(USUAL.replace(b"h: 2", b"h: +2")) is None
+    assert form.find(USUAL[:-4]) is None
+
+
+def test_forms_of_heads_that_differ_in_what_is_read_are_kept_apart() -> None:
+    text = USUAL.replace(b"application/json", b"text/plain").replace(b"keep", b"Keep")
+    forms = [_repeated(data) for data in (USUAL, text)]
+    assert [form.content_type for form in forms] == ["application/json", "text/plain"]
+    assert forms[0].find(text) is forms[1].find(USUAL) is None
+    assert forms[1].find(text) == usual_head(text)
+
+
+def test_form_of_very_many_fields_is_left_to_the_general_way() -> None:
+    many = b"".join([b"x-%d: a\r\n" % at for at in range(500)])
+    data = b"HTTP/1.1 200 OK\r\n" + many + b"Content-Length: 2\r\n\r\n{}"
+    assert usual_head(data) is not None
+    assert _repeated(data).find(data) is None
+
+
+def _repeated(data: bytes) -> HeadForm:
+    """Return the form of a usual head that came twice."""
+    heads = [usual_head(data), usual_head(data)]
+    assert heads[0] is not None
+    assert heads[0].form is not None
+    return heads[0].form
