@@ -12,9 +12,10 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+from msgspec import Struct
 
 from sidecar import __version__
 from sidecar.access_log import log_call
@@ -80,8 +81,7 @@ draw = random.Random().random  # noqa: S311 - shares calls out; nothing that cou
 log = logging.getLogger("sidecar")
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(Struct, frozen=True):
     """A running sidecar. `url` is the agents' address, `admin_url` the admin side's."""
 
     url: str

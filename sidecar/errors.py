@@ -11,7 +11,6 @@ Nothing here has the format of a wire: a dialect gives a LocalReply its vendor's
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 from msgspec import Struct
@@ -38,8 +37,7 @@ class SourceLocation(Struct, frozen=True):  # a Struct: there is one for every w
         return f"{self.file.rpartition('/')[2]}:{self.line}"
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """One mistake in a configuration: where, `what`, and what to do `next`."""
 
     place: SourceLocation
@@ -104,8 +102,7 @@ class ErrorKind(Enum):
         return member
 
 
-@dataclass(frozen=True, slots=True)
-class LocalReply:
+class LocalReply(Struct, frozen=True):
     """A reply of Sidecar itself.
 
     `retry_after` is seconds; `message` names the setting to change; `headers` repeat it for

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -270,8 +269,7 @@ def _part_costs(spent: AttemptUsage) -> tuple[Cost | None, ...]:
     return tuple(spent.cost and spent.cost.of_part(number) for number in range(len(parts)))
 
 
-@dataclass(frozen=True, slots=True)
-class PeriodCount:
+class PeriodCount(Struct, frozen=True):
     """The used amount of a limit since its period began (`begun`, seconds since the epoch).
 
     `name` identifies the limit to its owner.
@@ -295,8 +293,7 @@ def program_of(user_agent: str) -> str:
     return "".join(c for c in "".join(first) if c.isprintable())[:MAX_PROGRAM_CHARS]
 
 
-@dataclass(frozen=True, slots=True)
-class KeyTimes:
+class KeyTimes(Struct, frozen=True):
     """The times of a key: last presented, last served by an upstream, last refused by Sidecar.
 
     Seconds since the epoch that never move back; None for never. `program` is the client that

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
+from msgspec import structs
 
 from sidecar.admin import changes, children, config_file, read, usage
 from sidecar.admin.api_types.config import (
@@ -132,7 +132,7 @@ async def answer(context: AdminContext, path: str, asked: ApiRequest) -> LocalRe
         names = _fit(route.path.split("/"), words)
         if names is not None and route.method == asked.request.method:
             body = await read_body(asked.request) if route.method == "POST" else b""
-            asked = replace(asked, names=names, query=query_of(asked.request), body=body)
+            asked = structs.replace(asked, names=names, query=query_of(asked.request), body=body)
             return json_response(await route.handler(context, asked))
     raise ProxyError(ErrorKind.NOT_FOUND, f"there is no {asked.request.method} {path[:80]} here")
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Struct, UnsetType, field
 
 from sidecar.admin.api_types.config import ErrorBody, ErrorResponse, FileProblem
 from sidecar.admin.console.events import Events
@@ -24,17 +23,15 @@ from sidecar.scheduling.pauses import CONSOLE
 from sidecar.scheduling.scheduler import Scheduler
 
 
-@dataclass(slots=True)
-class Addresses:
+class Addresses(Struct):
     """The base URLs of the proxy's and the admin side's listeners; empty until they listen."""
 
-    listen: list[str] = field(default_factory=list)
+    listen: list[str] = []
     admin: str = ""
     console: str = ""
 
 
-@dataclass(slots=True)
-class AdminContext:
+class AdminContext(Struct):
     """The services of the process, and what the admin API has besides. `started` is in seconds
     since the epoch; `state` is the state directory; `editing` is held while the file is edited."""
 
@@ -59,14 +56,13 @@ class AdminContext:
         return self.services.snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class ApiRequest:
+class ApiRequest(Struct, frozen=True):
     """A request to the API: the names in its path, its query and body, the digest of the file that
     the caller has seen (`If-Match`), and from where it comes."""
 
     request: AgentRequest
     names: tuple[str, ...] = ()
-    query: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = {}
     body: bytes = b""
     seen: str | None = None
     by: str = CONSOLE

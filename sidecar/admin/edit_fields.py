@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from sidecar.config.editor import Draft, FieldPath, operations, written
 from sidecar.config.history import Versions
@@ -25,8 +26,7 @@ KEY = frozenset(option.name for option in declared.KEY.options) - _OTHERS
 GROUP = frozenset(option.name for option in declared.GROUP.options) - _OTHERS
 
 
-@dataclass(frozen=True, slots=True)
-class EditBase:
+class EditBase(Struct, frozen=True):
     """Start of an edit: the text, the snapshot in force, the time, and the older versions."""
 
     text: bytes
@@ -35,8 +35,7 @@ class EditBase:
     versions: Versions
 
 
-@dataclass(frozen=True, slots=True)
-class EditedText:
+class EditedText(Struct, frozen=True):
     """The new text; `secret` is that of a key that was made, to be shown once."""
 
     text: bytes

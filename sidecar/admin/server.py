@@ -11,7 +11,8 @@ import asyncio
 import hmac
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sidecar.admin.console.front import Console
 from sidecar.errors import ErrorKind, ProxyError
@@ -29,8 +30,7 @@ SCRAPES = "X-Prometheus-Scrape-Timeout-Seconds"
 Answer = Callable[[AgentRequest], Awaitable[AgentResponse]]
 
 
-@dataclass(slots=True)
-class Admin:
+class Admin(Struct):
     """The handlers of the admin listener and of the unix socket.
 
     Both open before the agents' listener does, so that they can watch it drain. A request that

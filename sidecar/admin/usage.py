@@ -10,7 +10,6 @@ import asyncio
 import re
 import sqlite3
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -79,7 +78,7 @@ async def sheet(context: AdminContext, asked: ApiRequest) -> UsageSheet:
 
     def read(ledger: sqlite3.Connection) -> str:
         window = _window(ledger, days, context.services.wall())
-        lines = usage(ledger, replace(question, by=by, window=window))
+        lines = usage(ledger, structs.replace(question, by=by, window=window))
         return as_csv([row(by, line) for line in lines], columns(by))
 
     name = _NOT_IN_NAMES.sub("-", f"usage-by-{question.by[0]}-{days}-days")
@@ -166,9 +165,9 @@ def _used(
 ) -> UsageOverview:
     window = _window(ledger, days, context.services.wall())
     assert window.first is not None  # noqa: S101 - `_window` sets it
-    asked = replace(question, window=window)
+    asked = structs.replace(question, window=window)
     by_day = asked.by == (Dimension.DAY,)
-    apart = usage_by_day(ledger, replace(asked, by=()) if by_day else asked)
+    apart = usage_by_day(ledger, structs.replace(asked, by=()) if by_day else asked)
     dates = [window.first + timedelta(passed) for passed in range(days)]
     daily = _daily(apart, dates)
     lines = _by_date(dates, daily) if by_day else _by_cost(apart)

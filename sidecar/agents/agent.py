@@ -6,13 +6,13 @@ In texts, `{base}` stands for `http://host:port`, `{key}` for the key and `{mode
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, structs
 
 from sidecar.agents.files import AgentFile
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Login:
+class Login(Struct, frozen=True, kw_only=True):
     """The way for an agent to send its own login at the vendor, and the local key beside it.
 
     Attributes:
@@ -28,8 +28,7 @@ class Login:
     removed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Agent:
+class Agent(Struct, frozen=True, kw_only=True):
     """One agent, or an SDK, which has no `program`.
 
     Attributes:
@@ -52,9 +51,9 @@ class Agent:
     dialect: str
     program: str = ""
     aliases: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = {}
     removed: tuple[str, ...] = ()
-    model_environment: Mapping[str, str] = field(default_factory=dict)
+    model_environment: Mapping[str, str] = {}
     flags: tuple[str, ...] = ()
     model_flags: tuple[str, ...] = ()
     needs_model: bool = False
@@ -67,7 +66,7 @@ class Agent:
 
     def with_login(self, login: Login) -> Agent:
         """Return the agent as it uses a login of its own."""
-        return replace(
+        return structs.replace(
             self, environment=login.environment, removed=login.removed, flags=login.flags, notes=()
         )
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import yaml
+from msgspec import Struct
 
 from sidecar.errors import SidecarError
 from sidecar.files import read_regular
@@ -33,8 +33,7 @@ class AgentFileError(SidecarError):
     """A file of an agent cannot be read as what it should be."""
 
 
-@dataclass(frozen=True, slots=True)
-class AgentFile:
+class AgentFile(Struct, frozen=True):
     """A file of an agent, and what Sidecar adds to it.
 
     Attributes:

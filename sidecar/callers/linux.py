@@ -11,9 +11,10 @@ import struct
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
+
+from msgspec import Struct, structs
 
 from sidecar.callers.process_name import describe, program_name
 from sidecar.files import read_start
@@ -35,8 +36,7 @@ class _Holder(NamedTuple):
     links: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Process:
+class _Process(Struct, frozen=True):
     """A recent caller.
 
     Attributes:
@@ -108,7 +108,7 @@ class ProcFinder:
             directory = _directory(pid)
             caller = describe(pid, _program(pid, directory), directory)
             known = _Process(caller, now, holder)
-        self._recent[pid] = replace(known, holder=holder)
+        self._recent[pid] = structs.replace(known, holder=holder)
         if len(self._recent) > MAX_RECENT:
             del self._recent[next(iter(self._recent))]
         return known.caller
@@ -176,8 +176,7 @@ _REST = struct.Struct("=I8s")  # … interface, cookie
 _FOUND = struct.Struct("=BB2x48s12xII")  # struct inet_diag_msg: family, state, ends, uid, inode
 
 
-@dataclass(frozen=True, slots=True)
-class Socket:
+class Socket(Struct, frozen=True):
     """A socket: its inode, and the id of the user that created it."""
 
     inode: int

@@ -6,13 +6,12 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Struct, field, structs
 
 from sidecar.child_keys.orders import (
     MAX_NAME_CHARS,
@@ -114,8 +113,7 @@ class ChildKey(Struct, frozen=True, kw_only=True):
         return f"{why}; start the agent again with: sidecar run {self.order.agent}".rstrip()
 
 
-@dataclass(slots=True)
-class ChildKeys:
+class ChildKeys(Struct):
     """Every child key of the process.
 
     Args:
@@ -138,12 +136,12 @@ class ChildKeys:
     _host: str = ""
     _token: str = field(default_factory=lambda: secrets.token_hex(8))
     """The name of this process in its facts about use."""
-    _elsewhere: dict[str, dict[str, ChildTotals]] = field(default_factory=dict)
+    _elsewhere: dict[str, dict[str, ChildTotals]] = {}
     """The use of child keys at other processes."""
-    _children: dict[str, ChildKey] = field(default_factory=dict)
-    _deadlines: dict[str, float] = field(default_factory=dict)
-    _closed: set[str] = field(default_factory=set)
-    _ended: dict[str, ChildKey] = field(default_factory=dict)
+    _children: dict[str, ChildKey] = {}
+    _deadlines: dict[str, float] = {}
+    _closed: set[str] = set()
+    _ended: dict[str, ChildKey] = {}
     """Keys of runs that are over, by digest; the oldest first."""
 
     def restore(self) -> None:
@@ -196,7 +194,7 @@ class ChildKeys:
         over = [*self._ended.values(), *(self._over(name) for name in self._closed)]
         ended = {bytes.fromhex(each.order.digest): each.rejection for each in over}
         by_digest = {**snapshot.by_digest, **found}
-        return replace(snapshot, children=children, by_digest=by_digest, ended_runs=ended)
+        return structs.replace(snapshot, children=children, by_digest=by_digest, ended_runs=ended)
 
     def renew(self, order: ChildOrder, snapshot: Snapshot) -> ChildKey:
         """Create the child key, or move its expiry: its parent and limits stay as they were

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import islice
 
 from msgspec import Struct, structs
@@ -96,7 +95,7 @@ def parent_of(order: ChildOrder, snapshot: Snapshot) -> Key | None:
 
 def derived(order: ChildOrder, parent: Key) -> Key:
     """Return the key that calls of a child are served with."""
-    return replace(
+    return structs.replace(
         parent,
         child=order.name,
         child_allowance=Allowance(

@@ -6,12 +6,12 @@ import errno
 import http.client
 import socket
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
+from msgspec import Struct
 
 from sidecar.admin.api_types.config import ErrorResponse, ProcessStatus
 from sidecar.config.model import ServerConfig, Snapshot
@@ -32,8 +32,7 @@ class ProcessError(SidecarError):
     """The process answered with an error, or not at all; the text has the reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunningProcess:
+class RunningProcess(Struct, frozen=True):
     """The process that serves with this state."""
 
     path: Path

@@ -6,10 +6,11 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
+
+from msgspec import structs
 
 from sidecar.admin.api_types.usage import NodesUsage, UsageNode
 from sidecar.cli.client import ProcessError, find_process
@@ -92,7 +93,7 @@ def _narrowed(question: UsageQuery, wanted: Sequence[str], found: NodesUsage) ->
     }
     if ALL_NODES not in wanted:
         where[Dimension.NODE] = wanted
-    return replace(question, where=where)
+    return structs.replace(question, where=where)
 
 
 def _note_nodes(found: NodesUsage) -> None:

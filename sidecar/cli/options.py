@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
+from msgspec import Struct
 
 from sidecar.errors import ConfigError
 from sidecar.humanize import suggestion
@@ -61,8 +61,7 @@ NOT_RUNNING = 3
 """Exit status: no process runs."""
 
 
-@dataclass(frozen=True, slots=True)
-class OpenedConfig:
+class OpenedConfig(Struct, frozen=True):
     """A configuration file, read and checked."""
 
     path: Path

@@ -11,8 +11,9 @@ import asyncio
 import logging
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from sidecar.api_keys import digest, looks_like_key
 from sidecar.config.model import CredentialRef, Key, KeyHash, Provider, SecretSource, Snapshot
@@ -33,8 +34,7 @@ class MissingError(Exception):
     """A credential cannot be resolved; the text gives the reason without any part of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Resolved:
+class _Resolved(Struct, frozen=True):
     secret: Secret | None
     why_not: str
     stamp: tuple[int, ...] | None

@@ -12,9 +12,10 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
+
+from msgspec import Struct, field, structs
 
 from sidecar.config.ca_files import unusable_authorities
 from sidecar.config.credentials import Vault
@@ -45,8 +46,7 @@ log = logging.getLogger("sidecar.config")
 ConfigListener = Callable[[Snapshot], None]
 
 
-@dataclass(slots=True)
-class ConfigManager:
+class ConfigManager(Struct):
     """The configuration in force and its file.
 
     `versions` keeps the accepted texts; `wall` is seconds since the epoch. `on_result`
@@ -63,9 +63,9 @@ class ConfigManager:
     registry: Registry
     vault: Vault
     wall: Callable[[], float]
-    on_result: list[Callable[[bool], None]] = field(default_factory=list)
-    preparers: list[ConfigListener] = field(default_factory=list)
-    listeners: list[ConfigListener] = field(default_factory=list)
+    on_result: list[Callable[[bool], None]] = []
+    preparers: list[ConfigListener] = []
+    listeners: list[ConfigListener] = []
     building: Callable[[], AbstractContextManager[None]] = gc_paused
     with_children: Callable[[Snapshot], Snapshot] = lambda snapshot: snapshot
     history: deque[ReloadEvent] = field(default_factory=lambda: deque(maxlen=MAX_RELOAD_EVENTS))
@@ -216,8 +216,8 @@ class ConfigManager:
         snapshot = known or build_snapshot(text, self.file, self.registry)
         self.vault.load(snapshot)
         # Warnings, not errors: a key must be revocable without a usable certificate.
-        unusable = (replace(each, warning=True) for each in unusable_authorities(snapshot))
-        return replace(snapshot, warnings=(*snapshot.warnings, *unusable))
+        unusable = (structs.replace(each, warning=True) for each in unusable_authorities(snapshot))
+        return structs.replace(snapshot, warnings=(*snapshot.warnings, *unusable))
 
     def _replacement(self, text: bytes, known: Snapshot | None) -> tuple[Snapshot, Sequence[str]]:
         """Return the snapshot of a changed text, for which the parts have prepared, and its

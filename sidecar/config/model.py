@@ -13,6 +13,9 @@ from decimal import Decimal
 from enum import IntEnum, StrEnum
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
 from sidecar.config.patterns import Pattern
 from sidecar.errors import Problem, SourceLocation
 from sidecar.plugin_api.transform import Transform
@@ -39,8 +42,7 @@ class LimitKind(StrEnum):
     CONCURRENCY = "concurrency"
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(Struct, frozen=True):
     """A ceiling from the file; 0 admits nothing. With `models` it counts matching calls only."""
 
     kind: LimitKind
@@ -71,8 +73,7 @@ class Period(StrEnum):
         return day.timestamp(), following.timestamp()
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(Struct, frozen=True):
     """A ceiling in US dollars for each calendar period."""
 
     amount: Decimal
@@ -80,8 +81,7 @@ class Budget:
     place: SourceLocation
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(Struct, frozen=True):
     """The limits, budgets and headroom of one scope.
 
     `headroom` maps a class to the share of each window (0 to 1) that is kept for more urgent
@@ -90,7 +90,7 @@ class Allowance:
 
     limits: tuple[Limit, ...] = ()
     budgets: tuple[Budget, ...] = ()
-    headroom: Mapping[Urgency, float] = field(default_factory=dict)
+    headroom: Mapping[Urgency, float] = {}
 
 
 UNBOUNDED = Allowance()
@@ -128,8 +128,7 @@ class CredentialRef:
         return hash(self.name)
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(Struct, frozen=True):
     """Seconds to connect, to the first byte of a response, and between two of its pieces."""
 
     connect: float = 10.0
@@ -137,8 +136,7 @@ class Timeouts:
     idle: float = 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class Provider:
+class Provider(Struct, frozen=True):
     """A place that serves a vendor's API.
 
     `proxy` is a URL, "env" or None. `options` are the vendor's own fields. `free` makes the
@@ -153,23 +151,23 @@ class Provider:
     allowance: Allowance = UNBOUNDED
     free: bool = False
     priced_as: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = {}
     set_headers: tuple[tuple[str, str], ...] = ()
     remove_headers: frozenset[str] = frozenset()
     proxy: str | None = None
     ca_file: str | None = None
     timeouts: Timeouts = Timeouts()
-    takes_login: bool = field(init=False, repr=False, compare=False)
-    """True with `credential: caller`: each call is sent with its caller's own vendor login."""
+    takes_login: bool = False
+    """True with `credential: caller`: each call is sent with its caller's own vendor login. It is
+    set here, whatever the caller of this class gives."""
 
     def __post_init__(self) -> None:
         """Set what follows from the credentials."""
         first = self.credentials[0].source if self.credentials else None
-        object.__setattr__(self, "takes_login", first is SecretSource.CALLER)
+        force_setattr(self, "takes_login", first is SecretSource.CALLER)
 
 
-@dataclass(frozen=True, slots=True)
-class Rename:
+class Rename(Struct, frozen=True):
     """`as:` of a route: pairs of an asked pattern and a served name; the first match applies."""
 
     names: tuple[tuple[Pattern, str], ...]
@@ -191,8 +189,7 @@ class NamedTransform:
     transform: Transform = field(compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """One provider that a key may use.
 
     `models` is None for all models. `priority` is the position in the list where the file gives
@@ -219,8 +216,7 @@ class Route:
         return self.priced_as or self.provider.priced_as
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(Struct, frozen=True):
     """A rate tier of exactly one vendor, shared by its keys.
 
     `transforms` change its calls on every route, after those of the route.
@@ -237,16 +233,14 @@ class Group:
     transforms: tuple[NamedTransform, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class KeyHash:
+class KeyHash(Struct, frozen=True):
     """The SHA-256 digest of a key's secret; `until` is the end of a secret before a rotation."""
 
     digest: bytes
     until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """A local credential that agents present.
 
     `hashes` has the current secret's digest first. `routes` are the ones in force: the key's
@@ -276,8 +270,7 @@ class Key:
     child_allowance: Allowance = UNBOUNDED
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """A host and a port to listen on; port 0 is any free one."""
 
     host: str
@@ -288,8 +281,7 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class ServerConfig:
+class ServerConfig(Struct, frozen=True):
     """The listeners of this process; a change needs a restart. Sizes in bytes, times in seconds."""
 
     listen: tuple[Address, ...] = (Address("127.0.0.1", 8787), Address("::1", 8787))
@@ -304,8 +296,7 @@ class ServerConfig:
     callers: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class SharedState:
+class SharedState(Struct, frozen=True):
     """The server where several processes share what limits count; a change needs a restart.
 
     `server` is its URL, or the reference to a credential that has the URL. While it fails, calls
@@ -329,8 +320,7 @@ class Price:
     place: SourceLocation = field(compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """One accepted configuration. `digest` is the SHA-256 of the file's bytes, in hex.
 
     `children` are the child keys in force, by their own names; the file holds none. `runs` has the
@@ -354,9 +344,9 @@ class Snapshot:
     keep_days: int = 90
     keep_bytes: int = 1 << 30
     warnings: tuple[Problem, ...] = ()
-    runs: Mapping[str, Key] = field(default_factory=dict)
-    children: Mapping[str, Key] = field(default_factory=dict)
-    ended_runs: Mapping[bytes, str] = field(default_factory=dict)
+    runs: Mapping[str, Key] = {}
+    children: Mapping[str, Key] = {}
+    ended_runs: Mapping[bytes, str] = {}
 
     @property
     def key_names(self) -> set[str]:

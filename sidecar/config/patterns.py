@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cached_property
 
+from msgspec import Struct
 
-@dataclass(frozen=True)
-class Pattern:
+
+class Pattern(Struct, frozen=True, dict=True):
     """A pattern of model names: `*` matches any run of characters, `?` one character.
 
     It matches the whole name, case-sensitively. `[` is an ordinary character; there is no

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class ConfigStatus:
+
+class ConfigStatus(Struct, frozen=True):
     """The configuration in force, and why a newer edit was rejected, if one was.
 
     `digest` is that of the accepted text; times are seconds since the epoch. `stays` has a line
@@ -21,8 +21,7 @@ class ConfigStatus:
     stays: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ReloadResult:
+class ReloadResult(Struct, frozen=True):
     """The result of one reload. `difference` has a line for each effective change."""
 
     accepted: bool
@@ -30,8 +29,7 @@ class ReloadResult:
     difference: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ReloadEvent:
+class ReloadEvent(Struct, frozen=True):
     """A changed file that was accepted or rejected, at `at` (seconds since the epoch).
 
     Has the problems of a rejected file, the effective changes of an accepted one.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -37,8 +36,7 @@ class CheckResult(Struct, frozen=True, omit_defaults=True):
     repair: str = ""
 
 
-@dataclass(slots=True)
-class Installation:
+class Installation(Struct):
     """The parts of an installation that the checks look at.
 
     `status` is that of the process with this state; None when none runs. `snapshot` is None for an
@@ -56,7 +54,7 @@ class Installation:
     snapshot: Snapshot | None
     problems: tuple[str, ...]
     vault: Vault
-    wall: Callable[[], float] = field(default=time.time)
+    wall: Callable[[], float] = time.time
 
     @property
     def listeners(self) -> list[Address]:

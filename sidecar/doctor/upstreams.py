@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from time import monotonic
 from urllib.parse import urlsplit
+
+from msgspec import structs
 
 from sidecar.config.model import CredentialRef, Key, Provider
 from sidecar.config.schema.addresses import is_loopback
@@ -93,8 +94,8 @@ async def check_network(at: Installation, *, call: bool) -> list[CheckResult]:
 
 
 async def _reach(at: Installation, upstream: Upstream, provider: Provider) -> list[CheckResult]:
-    timeouts = replace(provider.timeouts, first_byte=NETWORK_TIMEOUT_SECONDS)
-    probed = replace(provider, timeouts=timeouts)
+    timeouts = structs.replace(provider.timeouts, first_byte=NETWORK_TIMEOUT_SECONDS)
+    probed = structs.replace(provider, timeouts=timeouts)
     place = urlsplit(provider.base_url).netloc
     try:
         async with asyncio.timeout(NETWORK_TIMEOUT_SECONDS):

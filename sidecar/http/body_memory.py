@@ -13,7 +13,6 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -47,8 +46,7 @@ def default_ceiling() -> int:
     return min(total // 4, MAX_CEILING_BYTES)
 
 
-@dataclass(eq=False, slots=True)
-class _Waiter:
+class _Waiter(Struct, eq=False):
     size: int
     rank: int
     grows: bool
@@ -60,8 +58,7 @@ class _Waiter:
         return self.rank, not self.grows
 
 
-@dataclass(frozen=True, slots=True)
-class _Stored:
+class _Stored(Struct, frozen=True):
     """A file with the received bytes, followed by the decoded ones where those differ."""
 
     file: IO[bytes]

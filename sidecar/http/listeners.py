@@ -9,9 +9,10 @@ import os
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
+
+from msgspec import structs
 
 from sidecar.config.model import Address
 from sidecar.config.model import ServerConfig as Settings
@@ -133,9 +134,9 @@ def overridden(server: Settings, listen: str | None, admin: str | None) -> Setti
     """The addresses of the file or of the command line; a public one only when the file allows it.
     Raises `StartError`."""
     if listen is not None:
-        server = replace(server, listen=parse_addresses(listen))
+        server = structs.replace(server, listen=parse_addresses(listen))
     if admin is not None:
-        server = replace(server, admin=parse_addresses(admin)[0])
+        server = structs.replace(server, admin=parse_addresses(admin)[0])
     public = [a for a in (*server.listen, server.admin) if not is_loopback(a.host)]
     if public and not server.allow_remote:
         raise StartError(

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 
+from msgspec import Struct
 from multidict import CIMultiDictProxy
 
 from sidecar.errors import ErrorKind, ProxyError
@@ -28,8 +28,7 @@ ones."""
 _FORBIDDEN_METHODS = frozenset({"CONNECT", "TRACE"})
 
 
-@dataclass(frozen=True, slots=True)
-class RequestGuard:
+class RequestGuard(Struct, frozen=True):
     """Allow only certain hosts and origins, by name and without ports, as ports may be forwarded.
 
     DNS rebinding cannot forge the host name; a page on another local port has an Origin of its own.

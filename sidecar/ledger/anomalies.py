@@ -6,8 +6,9 @@ import logging
 import shlex
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
+
+from msgspec import Struct
 
 from sidecar.ledger.model import NewProgram
 
@@ -25,8 +26,7 @@ _SELECT = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Spike:
+class Spike(Struct, frozen=True):
     """A key's usage of one day, far above its baseline.
 
     `amount` and `usual` are nano-dollars when `measure` is "cost", and tokens when it is "tokens".
@@ -46,8 +46,7 @@ class Spike:
         return f"{self.amount:,} tokens today, {times} {self.usual:,}"
 
 
-@dataclass(frozen=True, slots=True)
-class DayUsage:
+class DayUsage(Struct, frozen=True):
     """Usage of a key in one day, in nano-dollars and in tokens; None for unknown."""
 
     day: date

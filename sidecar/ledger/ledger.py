@@ -13,7 +13,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -216,7 +215,7 @@ class Ledger:
         Both are written in one transaction, so that a restart in between does not record it twice.
         """
         owner, created = self._objects[kind, object_id]
-        owner = replace(owner, claim=None)
+        owner = structs.replace(owner, claim=None)
         self._objects[kind, object_id] = (owner, created)
         entry = ((kind, object_id), owner, created, learned)
         early = self._early_usage.get(learned.claim.call_id)
@@ -276,7 +275,7 @@ class Ledger:
         for key, (owner, created) in self._objects.items():
             if owner.claim is not None and owner.claim.key == old:
                 claim = structs.replace(owner.claim, key=new)
-                self._objects[key] = entry = (replace(owner, claim=claim), created)
+                self._objects[key] = entry = (structs.replace(owner, claim=claim), created)
                 self._store.object(key, *entry)
 
     def _forget_the_long_gone(self, snapshot: Snapshot, before: float) -> None:

@@ -5,7 +5,6 @@ Opens no file and runs no statement; the tables are defined in `sidecar.ledger.s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
 from functools import lru_cache
 
@@ -69,8 +68,7 @@ DELETE_SURPLUS_OBJECTS = """
 """
 
 
-@dataclass(slots=True)
-class KeyState:
+class KeyState(Struct):
     """Times of one key while they change.
 
     `digest`: SHA-256 of the key's current secret, by which a renamed key is found.
@@ -125,8 +123,7 @@ class Claim(Struct, frozen=True, omit_defaults=True):
     priced_as: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(Struct, frozen=True):
     """The provider, credential and group of an object, whose id is valid nowhere else.
 
     `claim` is set while the usage of the object is unknown.
@@ -144,39 +141,34 @@ Objects = dict[ObjectKey, tuple[Owner, float]]
 """The owner of each object and when it was recorded, oldest first."""
 
 
-@dataclass(slots=True)
-class Contents:
+class Contents(Struct):
     """Contents of the file when it is opened, without the calls."""
 
-    keys: dict[str, KeyState] = field(default_factory=dict)
-    objects: Objects = field(default_factory=dict)
-    counts: PeriodCounts = field(default_factory=dict)
+    keys: dict[str, KeyState] = {}
+    objects: Objects = {}
+    counts: PeriodCounts = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Renamed:
+class Renamed(Struct, frozen=True):
     """A key has a new name from here on; its calls follow it."""
 
     old: str
     new: str
 
 
-@dataclass(frozen=True, slots=True)
-class Forgotten:
+class Forgotten(Struct, frozen=True):
     """A key that left the configuration long ago loses its times."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(Struct, frozen=True):
     """A call in flight; `record` is its row if this process dies before it ends."""
 
     record: CallRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Learned:
+class Learned(Struct, frozen=True):
     """A later response reported the usage of an object: `usage` and `cost` replace those of the
     claim."""
 
@@ -189,15 +181,14 @@ class Learned:
 Step = CallRecord | Checkpoint | Renamed | Forgotten | Learned
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(Struct):
     """Pending changes: the newest state of keys, objects and counts, and the steps in their
     order."""
 
-    keys: dict[str, KeyState] = field(default_factory=dict)
-    objects: Objects = field(default_factory=dict)
-    steps: list[Step] = field(default_factory=list)
-    counts: PeriodCounts = field(default_factory=dict)
+    keys: dict[str, KeyState] = {}
+    objects: Objects = {}
+    steps: list[Step] = []
+    counts: PeriodCounts = {}
 
     def __len__(self) -> int:
         return len(self.keys) + len(self.objects) + len(self.steps) + len(self.counts)
@@ -212,8 +203,7 @@ class Batch:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(Struct, frozen=True):
     """Days for which calls are kept, bytes that the file may fill, and the time zone of its days;
     None is the machine's."""
 
@@ -227,8 +217,7 @@ class Keep:
         return max(self.days, DAYS_KEPT)
 
 
-@dataclass(frozen=True, slots=True)
-class NewProgram:
+class NewProgram(Struct, frozen=True):
     """A program used a key for the first time, after the programs in `earlier`."""
 
     key: str

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from sidecar.humanize import printable
 from sidecar.records import KeyTimes
@@ -68,4 +67,4 @@ class SharedTimes:
         at = min(use.at, self._wall())  # the clock of the other machine may be ahead
         if at <= (own.last_used or 0.0):
             return own
-        return replace(own, last_used=at, program=use.program, host=printable(use.host))
+        return structs.replace(own, last_used=at, program=use.program, host=printable(use.host))

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from math import isfinite
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 OVERFLOW = "other"
 """The label value for everything that has no series of its own."""
@@ -25,8 +26,7 @@ Labels = tuple[str, ...]
 Collector = Callable[[], Iterable[tuple[Labels, float]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(Struct, frozen=True):
     """One row of the table of metrics.
 
     The labels in `fixed` have few values by nature and stay apart when all others are folded.

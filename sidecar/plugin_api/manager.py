@@ -9,7 +9,6 @@ import importlib.util
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
@@ -17,6 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
+from msgspec import Struct
 
 from sidecar.plugin_api import hookspecs
 from sidecar.plugin_api.dialect import Dialect
@@ -37,8 +37,7 @@ Observer = Callable[[Any], Any]
 _BROKEN = (Exception, SystemExit)
 
 
-@dataclass(frozen=True, slots=True)
-class Registry:
+class Registry(Struct, frozen=True):
     """The dialects, vendors and transforms of all plugins.
 
     Attributes:
@@ -55,9 +54,9 @@ class Registry:
     vendors: Mapping[str, Vendor]
     sources: Mapping[str, str]
     problems: tuple[str, ...]
-    failures: dict[str, int] = field(default_factory=dict)
-    transforms: Mapping[str, Transform] = field(default_factory=dict)
-    transform_sources: Mapping[str, str] = field(default_factory=dict)
+    failures: dict[str, int] = {}
+    transforms: Mapping[str, Transform] = {}
+    transform_sources: Mapping[str, str] = {}
     _checks: tuple[tuple[str, Observer], ...] = ()
     _observers: tuple[tuple[str, Observer], ...] = ()
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
 from typing import Protocol
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from sidecar.config.model import Group, Price, Provider, Snapshot
 from sidecar.config.patterns import Pattern
@@ -69,8 +68,7 @@ Names = tuple[str, ...]
 """Names that a call's model goes by, the most reliable first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tariff:
+class Tariff(Struct, frozen=True):
     """The source of a price, and its rates by time (seconds since the epoch) and service tier.
 
     `written`: it stands in the file.

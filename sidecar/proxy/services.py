@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sidecar.callers import Callers
 from sidecar.child_keys import ChildKeys
@@ -22,8 +23,7 @@ from sidecar.routing.owners import Owners
 from sidecar.scheduling.scheduler import Scheduler
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
+class Services(Struct, frozen=True):
     """The services of a process.
 
     Attributes:

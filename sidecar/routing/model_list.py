@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
+
+from msgspec import Struct
 
 from sidecar.config.credentials import Vault
 from sidecar.config.model import Key, Provider, Route
@@ -35,14 +36,12 @@ _INSTEAD = "the latest one is used, if any"
 log = logging.getLogger("sidecar.routing.model_list")
 
 
-@dataclass(frozen=True, slots=True)
-class _CachedList:
+class _CachedList(Struct, frozen=True):
     entries: tuple[ModelEntry, ...]
     fresh_until: float
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(Struct, frozen=True):
     """The result of a test of a provider.
 
     Attributes:

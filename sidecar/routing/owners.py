@@ -10,11 +10,10 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from sidecar.errors import ErrorKind, ProxyError
 from sidecar.ledger.ledger import Ledger
@@ -160,7 +159,7 @@ class Owners:
         digest = _digest(named)
         if self._facts is None or self._awaiting.pop(digest, None) is None:
             return
-        self._publish(named, replace(owner, claim=None))
+        self._publish(named, structs.replace(owner, claim=None))
         fact = self._facts.get(FACT_KIND, digest)
         if fact is not None:
             self._facts.publish(FACT_KIND, digest, fact.value, COUNTED_SECONDS)

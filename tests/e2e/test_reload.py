@@ -13,13 +13,13 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from admin_client import over_socket
 from conftest import KEYS, YAML
+from msgspec.structs import replace
 from running_sidecar import CANARY, Sidecar, parse, request, talk
 from running_sidecar import sidecar as start_sidecar
 from scripted_vendor import STREAM_HEAD, ScriptedVendor, Wire, answer, chunk, hang

@@ -7,6 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
+from msgspec import Struct, structs
+
 from sidecar.config.loader import load
 from sidecar.config.model import Snapshot
 from sidecar.errors import SourceLocation
@@ -81,8 +83,10 @@ def bare(value: Any) -> Any:
     if isinstance(value, SourceLocation):
         return None
     if isinstance(value, Snapshot):
-        inner = {f.name: getattr(value, f.name) for f in fields(value)}
+        inner = structs.asdict(value)
         return {n: bare(v) for n, v in inner.items() if n not in ("file", "digest", "warnings")}
+    if isinstance(value, Struct):
+        return (type(value), *map(bare, structs.astuple(value)))
     if is_dataclass(value) and not isinstance(value, type):
         return (type(value), *(bare(getattr(value, f.name)) for f in fields(value) if f.compare))
     if isinstance(value, dict):

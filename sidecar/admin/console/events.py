@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from sidecar.records import CallRecord
 
@@ -30,11 +31,10 @@ class News(NamedTuple):
     keys: set[str]
 
 
-@dataclass(slots=True, eq=False)
-class Listener:
+class Listener(Struct, eq=False):
     """One tab, and the changes that were not sent to it yet."""
 
-    keys: set[str] = field(default_factory=set)
+    keys: set[str] = set()
     config: bool = False
     live: bool = False
     """True when the tab shows the live view."""

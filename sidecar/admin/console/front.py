@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import replace
 
 import msgspec
 from msgspec import structs
@@ -112,7 +111,7 @@ class Console:
                     return json_response(ConsoleLink(url=self.link(), seconds=CODE_TTL_SECONDS))
                 case "POST", "close":
                     return json_response(SessionsEnded(ended=self._context.sessions.end_all()))
-            asked = replace(_asked(request), by=COMMANDS)
+            asked = structs.replace(_asked(request), by=COMMANDS)
             return await api.answer(self._context, path, asked)
         except (ProxyError, ApiError) as error:
             return api.declined(error)

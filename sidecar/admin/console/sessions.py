@@ -11,7 +11,8 @@ import hashlib
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from sidecar.errors import ErrorKind, ProxyError
 
@@ -26,15 +27,14 @@ MAX_SESSIONS = 64
 _NEW_LINK = "get a new link with: sidecar open"
 
 
-@dataclass(slots=True, eq=False)
-class Session:
+class Session(Struct, eq=False):
     """One exchanged code. Times are monotonic seconds; `listeners`, one for each open stream, are
     called when it ends."""
 
     began: float
     last_used: float
     over: bool = False
-    listeners: list[Callable[[], None]] = field(default_factory=list)
+    listeners: list[Callable[[], None]] = []
 
     def end(self) -> None:
         """End the session and its event streams."""

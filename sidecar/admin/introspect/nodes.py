@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from sidecar.admin.api_types.usage import NodesUsage, UsageNode
 from sidecar.admin.context import AdminContext, ApiError
@@ -22,15 +23,14 @@ from sidecar.shared.server import EngineError
 from sidecar.shared.usage import KEPT_DAYS, FoundNodes, OwnDays, ReadOwn, display_names, this_host
 
 
-@dataclass(frozen=True, slots=True)
-class ShownNodes:
+class ShownNodes(Struct, frozen=True):
     """The nodes of an answer: `days` are those of the others, None to read this node's ledger
     alone; `this` is this node's name."""
 
     days: Sequence[NamedDays] | None = None
     this: str = ""
     window: Days = field(default_factory=Days)
-    nodes: list[UsageNode] = field(default_factory=list)
+    nodes: list[UsageNode] = []
     only_this: str = ""
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
+from msgspec import Struct
 
 from sidecar.admin.api_types.config import ProcessStatus
 from sidecar.admin.api_types.entities import ChildKeyInfo, ChildKeyList
@@ -32,14 +32,13 @@ from sidecar.records import NEVER_USED, KeyTimes, as_dollars
 from sidecar.scheduling.pauses import EVERYTHING, PauseTarget, read_pauses
 
 
-@dataclass(frozen=True, slots=True)
-class RecentActivity:
+class RecentActivity(Struct, frozen=True):
     """Recent activity of keys in the ledger; `known` is false without a ledger."""
 
     known: bool = False
-    recent: Mapping[str, Recent] = field(default_factory=dict)
-    programs: Mapping[str, Sequence[Program]] = field(default_factory=dict)
-    spikes: Mapping[str, Spike] = field(default_factory=dict)
+    recent: Mapping[str, Recent] = {}
+    programs: Mapping[str, Sequence[Program]] = {}
+    spikes: Mapping[str, Spike] = {}
 
     def new_programs(self, key: str) -> list[Program]:
         """Return the programs that used the key for the first time within the last week, after

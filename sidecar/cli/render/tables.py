@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 
 import click
+from msgspec import Struct
 
 from sidecar.humanize import AT_LEAST, count, curve, money, printable, share
 from sidecar.ledger.reports.sums import Sums, total
@@ -17,8 +17,7 @@ ByDay = Mapping[date, Sums]
 """The same calls, split by day."""
 
 
-@dataclass(frozen=True, slots=True)
-class UsageReport:
+class UsageReport(Struct, frozen=True):
     """A usage report for the terminal.
 
     `apart` has the days of each row, `days` those that a curve shows, and `as_if` another group and
@@ -27,13 +26,12 @@ class UsageReport:
 
     by: Sequence[Dimension]
     lines: Sequence[UsageRow]
-    apart: Mapping[tuple[str, ...], ByDay] = field(default_factory=dict)
+    apart: Mapping[tuple[str, ...], ByDay] = {}
     days: Sequence[date] = ()
     as_if: tuple[str, Decimal] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
+class _Column(Struct, frozen=True):
     title: str
     text: Callable[[Sums, ByDay], str]
     right: bool = True

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from decimal import Decimal
+
+from msgspec import Struct, structs
 
 from sidecar.config.loader.limits import allowance, limits
 from sidecar.config.loader.providers import Defaults, Providers
@@ -31,8 +32,7 @@ from sidecar.errors import SourceLocation
 from sidecar.plugin_api.vendor import Vendor
 
 
-@dataclass(frozen=True)
-class Tier:
+class Tier(Struct, frozen=True):
     """A group, and the values that its keys inherit."""
 
     group: Group
@@ -42,8 +42,7 @@ class Tier:
     models_place: SourceLocation
 
 
-@dataclass(frozen=True)
-class Router:
+class Router(Struct, frozen=True):
     """Build the routes of groups and keys."""
 
     reader: Reader
@@ -221,7 +220,7 @@ def _inherit(entry: RouteEntry, base: RouteEntry) -> RouteEntry:
         {**inherited, **entry.options.values},
         {**places, **entry.options.places},
     )
-    return replace(entry, options=options)
+    return structs.replace(entry, options=options)
 
 
 def _in_order(entry: RouteEntry) -> RouteEntry:
@@ -229,4 +228,4 @@ def _in_order(entry: RouteEntry) -> RouteEntry:
     options = entry.options
     values = {name: value for name, value in options.values.items() if name != "priority"}
     places = {name: place for name, place in options.places.items() if name != "priority"}
-    return replace(entry, options=Record(options.place, values, places))
+    return structs.replace(entry, options=Record(options.place, values, places))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sidecar.config.loader.groups import Router, Tier
 from sidecar.config.loader.limits import allowance
@@ -17,8 +18,7 @@ from sidecar.config.yaml.secret_forms import shown
 Found = tuple[Key, KeyHash]
 
 
-@dataclass(frozen=True)
-class Waits:
+class Waits(Struct, frozen=True):
     """The default waits of a key, in seconds."""
 
     longest: float = 120.0

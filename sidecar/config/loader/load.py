@@ -6,9 +6,9 @@ First each field by itself, then names and rules between fields.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import tzinfo
 
+from msgspec import structs
 from yaml.nodes import MappingNode, ScalarNode
 
 from sidecar.config.loader.groups import Router, Tier
@@ -64,7 +64,7 @@ def _read(text: bytes, file: str, registry: Plugins) -> Snapshot:
     reader.zone = _zone(root)
     record = FILE.read(reader, root)
     snapshot = _build(reader, registry, record, content_digest(text))
-    return replace(snapshot, warnings=_in_order(reader.problems))
+    return structs.replace(snapshot, warnings=_in_order(reader.problems))
 
 
 def _build(reader: Reader, registry: Plugins, record: Record, digest: str) -> Snapshot:

@@ -6,10 +6,10 @@ A provider without an entry exists when a vendor has its name and something uses
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from msgspec import Struct, structs
 from yaml.nodes import ScalarNode
 
 from sidecar.config.base_urls import base_url_slip
@@ -39,8 +39,7 @@ class Plugins(Protocol):
         """Every transform by its name."""
 
 
-@dataclass(frozen=True)
-class Defaults:
+class Defaults(Struct, frozen=True):
     """The values of providers and groups that set none."""
 
     timeouts: Timeouts
@@ -54,7 +53,7 @@ _HEADER_PUNCTUATION = frozenset("!#$%&'*+-.^_`|~")
 def provider_block(vendor: Vendor) -> Block:
     """Return the fields of a provider of this vendor: common and own ones."""
     own = tuple(_option(each) for each in vendor.fields)
-    return replace(
+    return structs.replace(
         PROVIDER, title=f"a provider of {vendor.name}", options=(*PROVIDER.options, *own)
     )
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from msgspec import Struct
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from sidecar.config.model import CredentialRef, SecretSource
@@ -132,8 +133,7 @@ _COMMAND = Block(
 )
 
 
-@dataclass(frozen=True)
-class Credential:
+class Credential(Struct, frozen=True):
     """The type of a field with one reference: a word, or the mapping form of a command."""
 
     words: str = _WORDS
@@ -164,8 +164,7 @@ class Credential:
         return {"anyOf": [{"type": "string", "pattern": pattern}, _COMMAND.schema()]}
 
 
-@dataclass(frozen=True)
-class Credentials:
+class Credentials(Struct, frozen=True):
     """The type of a field with `none`, one reference or several."""
 
     words: str = f"{_WORDS}, a list of these, or caller"

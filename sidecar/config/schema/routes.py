@@ -5,8 +5,7 @@ The loader resolves the names.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from msgspec import Struct
 from yaml.nodes import MappingNode, Node, SequenceNode
 
 from sidecar.config.model import Rename
@@ -20,8 +19,7 @@ from sidecar.errors import SourceLocation
 _NAME = Word(parsers.name, "a provider's name", TEXT)
 
 
-@dataclass(frozen=True)
-class RouteEntry:
+class RouteEntry(Struct, frozen=True):
     """One entry of a list of routes."""
 
     provider: str
@@ -29,8 +27,7 @@ class RouteEntry:
     options: Record
 
 
-@dataclass(frozen=True)
-class RouteList:
+class RouteList(Struct, frozen=True):
     """The type of `routes`: providers' names, each alone or with the fields of a route."""
 
     block: Block
@@ -77,8 +74,7 @@ class RouteList:
         return RouteEntry(name, place, options)
 
 
-@dataclass(frozen=True)
-class As:
+class As(Struct, frozen=True):
     """The type of `as:`: one served name for every model, or a map from asked to served names."""
 
     words: str = "a name, or a map from asked to served names"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
+from msgspec import Struct
 from yaml.nodes import Node, ScalarNode
 
 from sidecar.config.model import CredentialRef
@@ -23,8 +23,7 @@ _WORDS = (
 )
 
 
-@dataclass(frozen=True)
-class ServerUrl:
+class ServerUrl(Struct, frozen=True):
     """The type of a field with the URL of a server without a password, or with a reference to a
     credential whose secret is a URL."""
 

@@ -7,10 +7,10 @@ alone, not other parts of the file.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
+from msgspec import Struct
 from yaml.nodes import Node, SequenceNode
 
 from sidecar.config.schema import parsers
@@ -39,8 +39,7 @@ class FieldType(Protocol):
         """Return the JSON Schema of the value."""
 
 
-@dataclass(frozen=True)
-class Word:
+class Word(Struct, frozen=True):
     """The type of a scalar that `parse` accepts.
 
     `instead_of_list` is the error where a list stands: (what is wrong, what to write).
@@ -70,8 +69,7 @@ class Word:
         return dict(self.json)
 
 
-@dataclass(frozen=True)
-class Placed:
+class Placed(Struct, frozen=True):
     """The type of a scalar whose value keeps its location or depends on the file's time zone."""
 
     parse: Callable[[str, SourceLocation, Reader], Any]
@@ -90,8 +88,7 @@ class Placed:
         return dict(self.json)
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """The type of a field with one of a few words."""
 
     values: Mapping[str, Any]
@@ -116,8 +113,7 @@ class Choice:
         return {"enum": list(self.values)}
 
 
-@dataclass(frozen=True)
-class Many:
+class Many(Struct, frozen=True):
     """The type of one value or a list of at least one, read as a tuple."""
 
     kind: FieldType
@@ -144,8 +140,7 @@ class Many:
         return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
 
 
-@dataclass(frozen=True)
-class Named:
+class Named(Struct, frozen=True):
     """One entry of a table: its name, the location of the name, and its value."""
 
     name: Any
@@ -153,8 +148,7 @@ class Named:
     value: Any
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(Struct, frozen=True):
     """The type of a mapping from names that the user chooses, in the order of the file."""
 
     title: str
@@ -186,8 +180,7 @@ class Table:
         return {"type": ["object", "null"], "additionalProperties": self.kind.schema()}
 
 
-@dataclass(frozen=True)
-class OptionField:
+class OptionField(Struct, frozen=True):
     """A field: the only place of its name, type, help text and default."""
 
     name: str
@@ -197,8 +190,7 @@ class OptionField:
     required: bool = False
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(Struct, frozen=True, dict=True):
     """The type of a mapping with declared fields.
 
     Names that begin with `ignored` are the user's own. `foreign` has hints for the names that
@@ -208,7 +200,7 @@ class Block:
     title: str
     options: tuple[OptionField, ...]
     ignored: str | None = None
-    foreign: Mapping[str, str] = field(default_factory=dict)
+    foreign: Mapping[str, str] = {}
 
     @property
     def words(self) -> str:
@@ -265,8 +257,7 @@ class Block:
                 reader.error(record.place, f'{self.title} needs the field "{option.name}"', fix)
 
 
-@dataclass(frozen=True)
-class Raw:
+class Raw(Struct, frozen=True):
     """The type of a mapping that the loader reads later, once its fields are known."""
 
     words: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec import structs
 
 from sidecar.config.model import Urgency
 from sidecar.config.schema import parsers
@@ -63,14 +63,14 @@ key_hash = Word(
 transforms = Table("transforms", Table("options", Many(text)))
 redactions = Many(Word(parsers.text, "a detector such as email, or a /pattern/", STRING))
 header_set = Table("headers' values", text)
-one_vendor = replace(
+one_vendor = structs.replace(
     name,
     instead_of_list=(
         "a group speaks the API of one vendor",
         "write one group for each vendor; providers of several vendors can be its routes",
     ),
 )
-one_group = replace(
+one_group = structs.replace(
     name,
     instead_of_list=(
         "a key belongs to one group",

@@ -6,10 +6,10 @@ Handles mappings, duplicate names and merge keys; the field types interpret the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import Any
 
+from msgspec import Struct
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from sidecar.config.schema.parsers import InvalidValue
@@ -22,13 +22,12 @@ from sidecar.humanize import suggestion
 MERGE = "<<"
 
 
-@dataclass(slots=True)
-class Record:
+class Record(Struct):
     """The fields of one mapping: `values` that are valid, `places` of all that are written."""
 
     place: SourceLocation
-    values: dict[str, Any] = field(default_factory=dict)
-    places: dict[str, SourceLocation] = field(default_factory=dict)
+    values: dict[str, Any] = {}
+    places: dict[str, SourceLocation] = {}
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a field's value; `default` when it is absent or invalid."""

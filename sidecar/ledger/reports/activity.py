@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from msgspec import Struct
 
 from sidecar.ledger.model import day_of
 from sidecar.ledger.reports.sums import Sums, total
@@ -16,8 +17,7 @@ RECENT_DAYS = 7
 """Days that are recent, today included."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recent:
+class Recent(Struct, frozen=True):
     """The last days of a key, oldest first and today last."""
 
     days: tuple[Sums, ...]
@@ -33,8 +33,7 @@ class Recent:
         return self.days[-1]
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(Struct, frozen=True):
     """A program that used a key, by its own name; times in seconds since the epoch.
 
     `new`: it appeared within the last week, after another program had used the key.

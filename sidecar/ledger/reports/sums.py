@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
 from decimal import ROUND_HALF_UP, Decimal
 from functools import reduce
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Sums:
+
+class Sums(Struct, frozen=True):
     """Calls, their tokens, and their cost in nano-dollars; by default, no calls.
 
     A figure is None when it is unknown of every call, and leaves out the calls of which it is
@@ -98,7 +98,7 @@ class Sums:
         return int((self.listed * multiplier).to_integral_value(ROUND_HALF_UP))
 
 
-_FIGURES = tuple(each.name for each in fields(Sums))[6:]
+_FIGURES = Sums.__struct_fields__[6:]
 
 
 def add_known(one: int | None, other: int | None) -> int | None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from itertools import chain
+
+from msgspec import Struct, structs
 
 from sidecar.ledger.reports.sums import Sums
 from sidecar.ledger.rollups import ALL_FIGURES, COUNTS, DIMENSIONS, FIGURES
@@ -41,24 +42,21 @@ class Dimension(StrEnum):
         return "group_name" if self is Dimension.GROUP else self.value
 
 
-@dataclass(frozen=True, slots=True)
-class Days:
+class Days(Struct, frozen=True):
     """Whole days, both ends included; None is an open end."""
 
     first: date | None = None
     last: date | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TimeRange:
+class TimeRange(Struct, frozen=True):
     """From one time to just before another, in seconds since the epoch, by when a call began."""
 
     start: float
     end: float = float("inf")
 
 
-@dataclass(frozen=True, slots=True)
-class UsageQuery:
+class UsageQuery(Struct, frozen=True):
     """A query: grouped `by` these dimensions, within `window`, of the calls that match `where`.
 
     `where` has names or patterns (`gpt-5*`) for a dimension, of which one must match; "" is none,
@@ -67,7 +65,7 @@ class UsageQuery:
 
     by: tuple[Dimension, ...] = ()
     window: Days | TimeRange = Days()
-    where: Mapping[Dimension, Sequence[str]] = field(default_factory=dict)
+    where: Mapping[Dimension, Sequence[str]] = {}
 
     @property
     def fits_daily_sums(self) -> bool:
@@ -76,8 +74,7 @@ class UsageQuery:
         return isinstance(self.window, Days) and asked <= {*DIMENSIONS, "node"}
 
 
-@dataclass(frozen=True, slots=True)
-class UsageRow:
+class UsageRow(Struct, frozen=True):
     """One row of the answer: its names, in the order of `by`, and the sums of its calls."""
 
     names: tuple[str, ...]
@@ -113,7 +110,7 @@ def usage_by_day(
 ) -> dict[tuple[str, ...], dict[date, Sums]]:
     """Return the same rows, each split by day; days without calls are absent."""
     apart: dict[tuple[str, ...], dict[date, Sums]] = {}
-    for line in usage(connection, replace(question, by=(*question.by, Dimension.DAY))):
+    for line in usage(connection, structs.replace(question, by=(*question.by, Dimension.DAY))):
         *names, day = line.names
         apart.setdefault(tuple(names), {})[date.fromisoformat(day)] = line.sums
     return apart

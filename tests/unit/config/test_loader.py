@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import traceback
-from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 from fake_vendors import Plugins, read
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from project_paths import TESTS
 
 from sidecar.config.loader import difference, load, plugin_paths, stays_in_force

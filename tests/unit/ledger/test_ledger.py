@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from dataclasses import replace as replace_owner
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ledger_checks import CALL, Wall, assert_in_step, call, digest, rows, snapshot
 from msgspec.structs import replace
+from msgspec.structs import replace as replace_owner
 from property_tests import examples
 
 from sidecar.errors import ErrorKind

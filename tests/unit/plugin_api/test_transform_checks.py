@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from project_paths import ROOT
 
 from sidecar import Transform, TransformCall, TransformedRequest, TransformRefused, TransformTarget
