@@ -130,9 +130,19 @@ def test_top_redraws_until_q_is_pressed(cli: Cli) -> None:
         assert screen.settings() == screen.before
 
 
+@contextmanager
+def interrupts_ignored() -> Iterator[None]:
+    """As in the background of a script, whose commands inherit it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_top_restores_the_screen_on_a_signal(cli: Cli, how: signal.Signals) -> None:
-    with cli.serving(), terminal(cli, "top") as screen:
+    with cli.serving(), interrupts_ignored(), terminal(cli, "top") as screen:
         screen.until("0 running")
         screen.process.send_signal(how)
         assert screen.ends() == 0

@@ -39,30 +39,25 @@ def draw(live: RunningProcess, view: LiveState, *, once: bool) -> None:
 
 def _watch(live: RunningProcess, view: LiveState, console: Console) -> None:
     """Draw until the user ends it, also while the process is stopped."""
-    signal.signal(signal.SIGTERM, _end)  # the screen must be restored,
-    signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # and Ctrl-Z would leave it as it is
+    # The screen must be restored, also where a script that ignores Ctrl-C has started this.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
+    signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # Ctrl-Z would leave the screen as it is
     stopped = ""
-    try:
-        # A frame reads the encoding of the real output.
-        live_screen = Screen(
-            console=console, screen=True, auto_refresh=False, redirect_stdout=False
-        )
-        with _keys() as ends, live_screen as screen:
-            while True:
-                size = ScreenSize(console.width, console.height)
-                screen.update(frame(view, size, stopped=stopped), refresh=True)
-                if ends(REDRAW_SECONDS):
-                    return
-                try:
-                    view, stopped = (
-                        live.get("/api/live", LiveState, timeout=TOP_TIMEOUT_SECONDS),
-                        "",
-                    )
-                except ProcessError:
-                    since = time.strftime("%H:%M:%S")
-                    stopped = stopped or f"no answer since {since}: {_STOPPED}"
-    except KeyboardInterrupt:
-        return
+    # A frame reads the encoding of the real output.
+    live_screen = Screen(console=console, screen=True, auto_refresh=False, redirect_stdout=False)
+    with _keys() as ends, live_screen as screen:
+        while True:
+            size = ScreenSize(console.width, console.height)
+            screen.update(frame(view, size, stopped=stopped), refresh=True)
+            if ends(REDRAW_SECONDS):
+                return
+            try:
+                view = live.get("/api/live", LiveState, timeout=TOP_TIMEOUT_SECONDS)
+                stopped = ""
+            except ProcessError:
+                since = time.strftime("%H:%M:%S")
+                stopped = stopped or f"no answer since {since}: {_STOPPED}"
 
 
 def _end(*_: object) -> NoReturn:
