@@ -279,7 +279,10 @@ async def test_a_body_is_bounded(api: Api) -> None:
     assert (await api.ask("POST", "changes", "x" * 300_000)).status == 413
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"null", b'{"code": null}', b"{", b'{"code": []}'])
+@pytest.mark.parametrize("body", [
+    b"", b"[]", b"null", b'{"code": null}', b"{", b'{"code": []}', rb'{"code": "\ud800"}',
+    b'{"code": "\xff"}', b"[" * 100_000, b'{"more": ' * 10_000,
+])  # fmt: skip
 async def test_a_broken_sign_in_is_no_server_error(proxy: Sidecar, body: bytes) -> None:
     sent = request("POST", "/console/api/session", JSON, body)
     assert parse(await talk(proxy.admin_port, sent)).status in {400, 401}

@@ -9,7 +9,6 @@ No cookie is set or read, so no other page can use a session.
 
 from __future__ import annotations
 
-import json
 import logging
 
 import msgspec
@@ -62,6 +61,12 @@ _STREAM_FIELDS = encoded([
 
 
 log = logging.getLogger("sidecar.admin.console")
+
+
+class SignIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a request that exchanges the code of a link for a token."""
+
+    code: str
 
 
 class Console:
@@ -133,11 +138,11 @@ class Console:
 
     async def _sign_in(self, request: AgentRequest) -> AgentResponse:
         try:
-            code = json.loads(await api.read_body(request))["code"]
-        except (ValueError, KeyError, TypeError):
+            asked = msgspec.json.decode(await api.read_body(request), type=SignIn)
+        except msgspec.MsgspecError:
             raise ApiError(400, "bad_request", "a code is needed") from None
         try:
-            token = self._context.sessions.exchange(str(code))
+            token = self._context.sessions.exchange(asked.code)
         except ProxyError:
             log.warning("console: sign-in refused: the link was used already, or is too old")
             raise
