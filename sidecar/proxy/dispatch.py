@@ -261,13 +261,11 @@ class Dispatcher:
         if reply is None:
             return
         is_ok = reply.status < 400
-        tells = is_ok or found.resets or attempted.is_slowed
-        if call.is_free:  # vendors have separate quotas for free calls
-            tells = False
+        # Vendors have separate quotas for free calls.
+        if call.is_free or not (is_ok or found.resets or attempted.is_slowed):
+            reply = None
         is_final = found.error_class in _FINAL
-        self._scheduler.record_answer(
-            lease, reply if tells else None, call.key.name, ok=is_ok, final=is_final
-        )
+        self._scheduler.record_answer(lease, reply, call.key.name, ok=is_ok, final=is_final)
 
     def _succeed(self, retry: RetryState, attempted: AttemptResult, lease: Lease) -> AttemptResult:
         """Record the final response and return it, with its lease in the passage unless that has

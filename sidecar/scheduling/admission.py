@@ -106,18 +106,18 @@ class Admission:
         for cooldown in limiters.cooldowns:
             if not cooldown.at_rest or cooldown.queue:
                 return None
-        demand, now = option.demand, self._clock()
-        for limiter in limiters.windows:
+        demand, now, windows = option.demand, self._clock(), limiters.windows
+        for limiter in windows:
             if limiter.queue or not limiter.allows(demand[limiter.unit], urgency, now):
                 return None
         taken: list[tuple[Limiter, Any]] = []
         if limiters.quotas and not take_all(limiters.quotas, demand, now, taken):
             return None
-        for limiter in limiters.windows:
+        for limiter in windows:
             reservation = limiter.acquire(demand[limiter.unit], urgency, now)
             if reservation is not None:
                 taken.append((limiter, reservation))
-        lease = Lease(option, option.candidate, taken, renew, self._on_lease_end)
+        lease = Lease(option, option.candidate, taken, renew, self.end_lease)
         self.leases.add(lease)
         self.granted += 1
         if self._checked:
@@ -151,6 +151,21 @@ class Admission:
             raise
         finally:
             self._leave(waiter)
+
+    def end_lease(self, lease: Lease, used: Demand, sent: Demand) -> None:
+        """End a lease; see `OnLeaseEnd`."""
+        if lease.ended:
+            raise AssertionError("a lease ends once")
+        lease.ended = True
+        if lease.on_settled is not None:
+            lease.on_settled(used, sent)
+        now = self._clock()
+        self.leases.discard(lease)
+        for limiter, reservation in lease.taken:
+            amount = (sent if limiter.counts_sent else used)[limiter.unit]
+            limiter.settle(reservation, amount, now)
+        if self._waiters:
+            self.recheck(lease.option.limiters)
 
     def recheck(self, limiters: Iterable[Limiter]) -> None:
         """Admit the calls that changes at these limiters make room for."""
@@ -257,7 +272,7 @@ class Admission:
                 reservation = limiter.acquire(demand[limiter.unit], urgency, now)
                 if reservation is not None:
                     taken.append((limiter, reservation))
-        lease = Lease(option, option.candidate, taken, waiter.renew, self._on_lease_end)
+        lease = Lease(option, option.candidate, taken, waiter.renew, self.end_lease)
         self.leases.add(lease)
         self.granted += 1
         self._checked.clear()
@@ -376,17 +391,3 @@ class Admission:
             waiter.first_only = False
             self._admit_or_queue(waiter, self._clock())
             self._drain()
-
-    def _on_lease_end(self, lease: Lease, used: Demand, sent: Demand) -> None:
-        if lease.ended:
-            raise AssertionError("a lease ends once")
-        lease.ended = True
-        if lease.on_settled is not None:
-            lease.on_settled(used, sent)
-        now = self._clock()
-        self.leases.discard(lease)
-        for limiter, reservation in lease.taken:
-            amounts = sent if limiter.counts_sent else used
-            limiter.settle(reservation, amounts[limiter.unit], now)
-        if self._waiters:
-            self.recheck(lease.option.limiters)

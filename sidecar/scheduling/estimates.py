@@ -31,12 +31,6 @@ DEFAULT_OUTPUT_TOKENS = 4096
 128,000 tokens and use a hundredth of them."""
 HIGH_QUANTILE = 0.95
 """The share of responses that a reservation covers."""
-_HIGH = [ceil(HIGH_QUANTILE * n) - 1 for n in range(KEPT_SAMPLES + 1)]
-"""The place of the 95th percentile among n values, by nearest rank."""
-_MIDDLE = [ceil(0.5 * n) - 1 for n in range(KEPT_SAMPLES + 1)]
-"""The place of the median among n values."""
-
-
 FREE = demand_of(0, 0)
 """The demand of a call that costs nothing."""
 
@@ -45,63 +39,66 @@ class Samples:
     """The tokens that the latest `KEPT_SAMPLES` calls of one key and model took.
 
     Attributes:
-        high_output: The 95th percentile of the output tokens; None below `MIN_SAMPLES`.
-        middle_input: The median of the input tokens; None below `MIN_SAMPLES`.
-        middle_ratio: The median ratio of the input tokens to those that the size suggested.
-        by_size: Whether that ratio is known, and varies no more than the input tokens.
+        outputs: Their output tokens, sorted.
+        inputs: The input tokens of those whose size suggested any, sorted.
+        ratios: The ratios of those to what the size suggested, sorted.
+        high_at: The place of the 95th percentile of `outputs`; -1 below `MIN_SAMPLES`.
+        places: Those of the median and of the 95th percentile of `inputs` and `ratios`; None below
+            `MIN_SAMPLES`.
     """
 
     __slots__ = (
-        "_inputs", "_latest_inputs", "_latest_outputs", "_outputs", "_ratios", "by_size",
-        "high_output", "middle_input", "middle_ratio",
+        "_latest_inputs", "_latest_outputs", "high_at", "inputs", "outputs", "places", "ratios",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        # In order of arrival: outputs, and inputs with their ratios. Each kind is also sorted.
+        # In order of arrival: outputs, and inputs with their ratios.
         self._latest_outputs: deque[int] = deque(maxlen=KEPT_SAMPLES)
         self._latest_inputs: deque[tuple[int, float]] = deque(maxlen=KEPT_SAMPLES)
-        self._outputs: list[int] = []
-        self._inputs: list[int] = []
-        self._ratios: list[float] = []
-        self.high_output: int | None = None
-        self.middle_input: int | None = None
-        self.middle_ratio = 1.0
-        self.by_size = False
+        self.outputs: list[int] = []
+        self.inputs: list[int] = []
+        self.ratios: list[float] = []
+        self.high_at = -1
+        self.places: tuple[int, int] | None = None
+
+    @property
+    def high_output(self) -> int | None:
+        """The 95th percentile of the output tokens; None below `MIN_SAMPLES`."""
+        return None if self.high_at < 0 else self.outputs[self.high_at]
 
     def mean_output(self) -> float:
         """Return the mean of the output tokens; 0 without samples."""
-        return sum(self._outputs) / max(1, len(self._outputs))
+        return sum(self.outputs) / max(1, len(self.outputs))
 
     def add(self, by_size: int, input_tokens: int, output_tokens: int) -> None:
         """Add a call whose size suggested `by_size` input tokens, in place of the oldest.
 
         Only its output counts if that is 0.
         """
-        outputs, latest = self._outputs, self._latest_outputs
-        if len(latest) == KEPT_SAMPLES:
-            del outputs[bisect_left(outputs, latest[0])]
-        latest.append(output_tokens)
+        outputs, made = self.outputs, self._latest_outputs
+        if len(made) == KEPT_SAMPLES:
+            del outputs[bisect_left(outputs, made[0])]
+        elif len(made) + 1 >= MIN_SAMPLES:
+            self.high_at = _place(HIGH_QUANTILE, len(made) + 1)
+        made.append(output_tokens)
         insort(outputs, output_tokens)
-        count = len(outputs)
-        if count >= MIN_SAMPLES:
-            self.high_output = outputs[_HIGH[count]]
         if by_size <= 0:
             return
-        inputs, ratios, sizes = self._inputs, self._ratios, self._latest_inputs
-        if len(sizes) == KEPT_SAMPLES:
-            oldest, its_ratio = sizes[0]
+        inputs, ratios, read = self.inputs, self.ratios, self._latest_inputs
+        if len(read) == KEPT_SAMPLES:
+            oldest, its_ratio = read[0]
             del inputs[bisect_left(inputs, oldest)], ratios[bisect_left(ratios, its_ratio)]
+        elif len(read) + 1 >= MIN_SAMPLES:
+            self.places = _place(0.5, len(read) + 1), _place(HIGH_QUANTILE, len(read) + 1)
         ratio = input_tokens / by_size
-        sizes.append((input_tokens, ratio))
+        read.append((input_tokens, ratio))
         insort(inputs, input_tokens)
         insort(ratios, ratio)
-        count = len(ratios)
-        if count >= MIN_SAMPLES:
-            middle, high = _MIDDLE[count], _HIGH[count]
-            self.middle_input = usual = inputs[middle]
-            self.middle_ratio = ratio = ratios[middle]
-            # With a median of 0, which both have then, either varies without bound.
-            self.by_size = not usual or ratios[high] / ratio <= inputs[high] / usual
+
+
+def _place(quantile: float, count: int) -> int:
+    """Return the place of a quantile among so many sorted values, by nearest rank."""
+    return ceil(quantile * count) - 1
 
 
 class Estimates:
@@ -142,16 +139,19 @@ class Estimates:
             by_size: The input tokens that the size of the request suggests.
             max_output: The bound of the request on its output.
         """
-        samples = self._samples.get((key, model))
-        input_tokens, most = by_size, DEFAULT_OUTPUT_TOKENS
+        samples, most = self._samples.get((key, model)), DEFAULT_OUTPUT_TOKENS
         if samples is not None:
-            if samples.high_output is not None:
-                most = samples.high_output
-            if samples.by_size:
-                input_tokens = max(1, ceil(by_size * samples.middle_ratio))
-            elif samples.middle_input is not None and samples.middle_input < by_size:
-                input_tokens = samples.middle_input
-        return input_tokens, most if max_output is None or most < max_output else max_output
+            if samples.high_at >= 0:
+                most = samples.outputs[samples.high_at]
+            if samples.places is not None:
+                (middle, high), inputs, ratios = samples.places, samples.inputs, samples.ratios
+                usual, ratio = inputs[middle], ratios[middle]
+                # With a median of 0, which both have then, either varies without bound.
+                if not usual or ratios[high] / ratio <= inputs[high] / usual:
+                    by_size = max(1, ceil(by_size * ratio))
+                elif usual < by_size:
+                    by_size = usual
+        return by_size, most if max_output is None or most < max_output else max_output
 
     def learn(
         self, key: str, model: str, by_size: int, input_tokens: int, output_tokens: int
@@ -163,7 +163,8 @@ class Estimates:
             samples = self._samples[pair] = Samples()
             if len(self._samples) > MAX_PAIRS:
                 self._samples.popitem(last=False)
-        self._samples.move_to_end(pair)
+        else:
+            self._samples.move_to_end(pair)
         samples.add(by_size, input_tokens, output_tokens)
 
 
@@ -226,22 +227,20 @@ def used_demand(
             the upper bound.
         complete: Whether the usage is final; else it is a lower bound.
     """
-    input_tokens, output_tokens = estimate[LimitUnit.INPUT], estimate[LimitUnit.OUTPUT_UPPER_BOUND]
     money = unpriced_amount(estimate[LimitUnit.MONEY]) if cost is None else cost.charged
-    if usage is not None:
-        vendor = candidate.provider.vendor
-        try:
-            counted_input, counted_output = vendor.rate_limited_tokens(usage)
-        except Exception as error:  # noqa: BLE001 - of a plugin
-            reason = "all tokens count against limits"
-            log_plugin_error(error, vendor, "rate_limited_tokens", reason)
-            counted_input, counted_output = usage.input_tokens or 0, usage.output_tokens or 0
-        if usage.input_tokens is not None:
-            input_tokens = counted_input
-        if complete and usage.output_tokens is not None:
-            output_tokens = counted_output
-        else:
-            output_tokens = max(output_tokens, counted_output)
+    if usage is None:
+        return demand_of(estimate[LimitUnit.INPUT], estimate[LimitUnit.OUTPUT_UPPER_BOUND], money)
+    vendor = candidate.provider.vendor
+    try:
+        input_tokens, output_tokens = vendor.rate_limited_tokens(usage)
+    except Exception as error:  # noqa: BLE001 - of a plugin
+        reason = "all tokens count against limits"
+        log_plugin_error(error, vendor, "rate_limited_tokens", reason)
+        input_tokens, output_tokens = usage.input_tokens or 0, usage.output_tokens or 0
+    if usage.input_tokens is None:
+        input_tokens = estimate[LimitUnit.INPUT]
+    if not complete or usage.output_tokens is None:
+        output_tokens = max(estimate[LimitUnit.OUTPUT_UPPER_BOUND], output_tokens)
     return demand_of(input_tokens, output_tokens, money)
 
 

@@ -179,6 +179,10 @@ class Lease(Struct, eq=False):
                 return reservation
         return None
 
+    def drop_reservation(self, limiter: Limiter) -> None:
+        """Leave nothing to settle at `limiter`."""
+        self.taken = [pair for pair in self.taken if pair[0] is not limiter]
+
     def join_new_limits(self, now: float) -> None:
         """Take a slot at concurrency limits that the configuration gained since the grant."""
         try:

@@ -149,12 +149,9 @@ class RetryBudget(Limiter):
 
     Attributes:
         saved: The retries that were left when it was last asked or added to.
-        most: The retries that are saved at most.
     """
 
     __slots__ = ("_at", "_clock", "saved")
-
-    most = MAX_SAVED_RETRIES
 
     def __init__(self, clock: Callable[[], float]) -> None:
         name = f"retries are limited to {RETRY_SHARE:.0%} of the calls"

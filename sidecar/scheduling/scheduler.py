@@ -42,7 +42,7 @@ from sidecar.scheduling.fleet.identity import Identities, SecretOf
 from sidecar.scheduling.fleet.leases import Leases, LocalLeases, SharedLeases
 from sidecar.scheduling.fleet.upstream_facts import UpstreamFacts
 from sidecar.scheduling.lease import AdmissionOption, Blocked, Lease, NotAdmitted, Sources, Waiter
-from sidecar.scheduling.limiter import Demand, Limiter, LimitUnit, RetryBudget
+from sidecar.scheduling.limiter import MAX_SAVED_RETRIES, Demand, Limiter, RetryBudget
 from sidecar.scheduling.limits import CallScopes, ConfiguredLimit, Limits, current_key
 from sidecar.scheduling.pauses import Pauses
 from sidecar.scheduling.upstream_health import Headed, UpstreamHealth, Upstreams
@@ -124,7 +124,7 @@ class Scheduler:
             return None
         renew = partial(self._options, call, candidates, ())
         lease = self._admission.lease_at_once(option, limiters, call.urgency, renew)
-        if lease is not None and self._retries.saved < self._retries.most:
+        if lease is not None and self._retries.saved < MAX_SAVED_RETRIES:
             self._retries.record_call()
         return lease
 
@@ -213,12 +213,13 @@ class Scheduler:
             typical: Whether later calls may be estimated by this one.
         """
         at, option, model = lease.candidate, lease.option, call.model
-        lease.settle(used := used_demand(at, option.demand, usage, cost, complete=complete))
+        used = used_demand(at, option.demand, usage, cost, complete=complete)
+        self._admission.end_lease(lease, used, used)
         if usage is not None and complete and typical and model is not None:
             by_size = option.by_size
             if by_size is None:
                 by_size, _ = estimate_tokens(at, call.held.size, call.facts.max_output)
-            input_tokens, output_tokens = used[LimitUnit.INPUT], used[LimitUnit.OUTPUT]
+            _, _, input_tokens, output_tokens, *_ = used
             self._estimates.learn(call.key.name, model, by_size, input_tokens, output_tokens)
         return used
 

@@ -287,7 +287,8 @@ class Upstreams:
         opened: list[Limiter] = []
         for reported in self._read_quota(lease.candidate.provider.vendor, headers):
             quota = self._quota(health, reported)
-            quota.observe(reported, lease.reservation(quota), now)
+            if quota.observe(reported, lease.reservation(quota), now):
+                lease.drop_reservation(quota)
             opened.append(quota)
             self.on_quota(health.key, reported)
         return opened

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from msgspec import Struct
-
 from sidecar.plugin_api.vendor import Quota, QuotaKind
 from sidecar.scheduling.limiter import MINUTE_SECONDS, NEVER, Demand, Limiter, LimitUnit
 
@@ -32,16 +30,6 @@ LIMIT_UNITS = {
 _WINDOW_NAMES = {1.0: "/second", MINUTE_SECONDS: "/minute", 86400.0: "/day", 30 * 86400.0: "/month"}
 
 
-class QuotaReservation(Struct, eq=False, gc=False):
-    """The amount that one call is expected to take of a quota.
-
-    `reported`: whether the vendor's own figure includes it.
-    """
-
-    amount: int
-    reported: bool = False
-
-
 class VendorQuota(Limiter):
     """The rest of one of a vendor's limits, by its headers, and the rate at which it refills.
 
@@ -52,6 +40,7 @@ class VendorQuota(Limiter):
         level: What was left when it last changed; since then it was only refilled.
         updated_at: When that was.
         plenty: `PLENTY_SHARE` of the limit.
+        full: The whole limit.
         rate: The amount that refills a second.
         margin: The amount that is not used.
         pending: What calls were admitted for that the vendor has not reported yet.
@@ -59,7 +48,7 @@ class VendorQuota(Limiter):
     """
 
     __slots__ = (
-        "_reported_at", "level", "limit", "margin", "pending", "plenty", "quota", "rate",
+        "_reported_at", "full", "level", "limit", "margin", "pending", "plenty", "quota", "rate",
         "refilled_at", "updated_at",
     )  # fmt: skip
 
@@ -68,7 +57,7 @@ class VendorQuota(Limiter):
         self.counts_sent = True
         self.quota = quota
         self.limit = 0
-        self.level = self.plenty = 0.0
+        self.level = self.plenty = self.full = 0.0
         self.rate = 0.0
         self.margin = 0.0
         self.pending = 0
@@ -80,7 +69,7 @@ class VendorQuota(Limiter):
         if now >= self.refilled_at:
             self._refill()
         left = self.level + self.rate * (now - self.updated_at)
-        return left if left < self.limit else float(self.limit)
+        return left if left < self.full else self.full
 
     def is_known(self, now: float) -> bool:
         """Return whether the vendor reported it within `MAX_COOLDOWN_SECONDS`."""
@@ -90,20 +79,19 @@ class VendorQuota(Limiter):
         """Return whether the vendor reported it after that time."""
         return self._reported_at > at
 
-    def observe(self, quota: Quota, reservation: QuotaReservation | None, now: float) -> None:
-        """Follow the quota that a response reports. `reservation` is the one of its call."""
+    def observe(self, quota: Quota, reservation: int | None, now: float) -> bool:
+        """Follow the quota that a response reports. `reservation` is the one of its call.
+
+        Return whether the vendor's figure includes that, so that it must not be settled.
+        """
         if quota.remaining is None:
-            return
-        if (
-            reservation is not None
-            and self.quota is not QuotaKind.OUTPUT_TOKENS
-            and not reservation.reported
-        ):
-            # Vendors count output as it is generated, and all else when the call begins.
-            reservation.reported = True
-            self.pending -= reservation.amount
+            return False
+        # Vendors count output as it is generated, and all else when the call begins.
+        is_included = reservation is not None and self.quota is not QuotaKind.OUTPUT_TOKENS
+        if reservation is not None and is_included:
+            self.pending -= reservation
         self.limit = max(quota.limit or 0, quota.remaining, 1)
-        self.plenty = self.limit * PLENTY_SHARE
+        self.plenty, self.full = self.limit * PLENTY_SHARE, float(self.limit)
         reset = min(quota.reset or quota.window or MINUTE_SECONDS, MAX_COOLDOWN_SECONDS)
         missing = self.limit - quota.remaining
         self.refilled_at = NEVER
@@ -116,6 +104,7 @@ class VendorQuota(Limiter):
             self._set_rate(missing / max(reset, 0.001))
         self.level = float(quota.remaining - self.pending)
         self.updated_at = self._reported_at = now
+        return is_included
 
     def allows(self, amount: int, urgency: int, now: float) -> bool:
         """Return whether the amount fits, the quota is full, or its last report is too old."""
@@ -133,28 +122,26 @@ class VendorQuota(Limiter):
         refilled = now + missing / self.rate if self.rate else self.refilled_at
         return min(refilled, self._reported_at + MAX_COOLDOWN_SECONDS)
 
-    def acquire(self, amount: int, urgency: int, now: float) -> QuotaReservation:
-        """Subtract the amount until the vendor reports it."""
+    def acquire(self, amount: int, urgency: int, now: float) -> int:
+        """Subtract the amount until the vendor reports it; return it."""
         if now >= self.refilled_at:
             self._refill()
         left = self.level + self.rate * (now - self.updated_at)  # as `remaining`, without a call
-        self.level = (left if left < self.limit else float(self.limit)) - amount
+        self.level = (left if left < self.full else self.full) - amount
         self.pending += amount
         self.updated_at = now
-        return QuotaReservation(amount)
+        return amount
 
-    def settle(self, reservation: QuotaReservation, amount: int, now: float) -> None:
-        """Replace the estimate by the true amount, unless the vendor's figure includes it."""
-        if not reservation.reported:
-            reservation.reported = True
-            self.pending -= reservation.amount
-            if amount != reservation.amount:
-                self.level = self.remaining(now) - (amount - reservation.amount)
-                self.updated_at = now
+    def settle(self, reservation: int, amount: int, now: float) -> None:
+        """Replace the estimate by the true amount."""
+        self.pending -= reservation
+        if amount != reservation:
+            self.level = self.remaining(now) - (amount - reservation)
+            self.updated_at = now
 
     def _refill(self) -> None:
         """Begin the window after a fixed one, full."""
-        self.level, self.updated_at = float(self.limit), self.refilled_at
+        self.level, self.updated_at = self.full, self.refilled_at
         self.refilled_at = NEVER
         self._set_rate(self.limit / MINUTE_SECONDS)
 
@@ -169,21 +156,21 @@ def take_all(
     quotas: Sequence[VendorQuota], demand: Demand, now: float, taken: list[tuple[Limiter, Any]]
 ) -> bool:
     """Acquire the demand at all quotas, and add each with its reservation to `taken`, if no call
-    waits there and the amounts certainly fit; return whether they do. If not, nothing has changed.
+    waits there and the amounts fit even into what was left before it was last refilled; return
+    whether they do. If not, nothing has changed.
 
     The same as `allows` and `acquire` of each quota, whose calls cost more than the work.
     """
     for each in quotas:
-        refilled = each.level + each.rate * (now - each.updated_at)
-        if demand[each.unit] + each.margin > refilled or now >= each.refilled_at or each.queue:
+        if each.level < demand[each.unit] + each.margin or now >= each.refilled_at or each.queue:
             return False
     for each in quotas:
         amount = demand[each.unit]
         left = each.level + each.rate * (now - each.updated_at)
-        each.level = (left if left < each.limit else float(each.limit)) - amount
+        each.level = (left if left < each.full else each.full) - amount
         each.pending += amount
         each.updated_at = now
-        taken.append((each, QuotaReservation(amount)))
+        taken.append((each, amount))
     return True
 
 

@@ -259,6 +259,19 @@ def test_no_call_passes_one_that_waits_for_more_room() -> None:
     play(scenario)
 
 
+def test_quota_that_counts_a_call_already_does_not_settle_it_again() -> None:
+    async def scenario(fast: World, _: World) -> None:
+        for tokens in (15_000, 14_000):  # the first response names the quotas
+            await take(fast, ("arrive", "plain", 400, Urgency.NORMAL, PRICED, False))
+            await take(fast, ("answer", 0, 90, tokens))
+            await take(fast, ("settle", 0, 3000, 500))
+            fast.clock.advance(1.0)
+        quotas = [quota for each in fast.scheduler.upstreams for quota in each.quotas.values()]
+        assert [(quota.level, quota.pending) for quota in quotas] == [(90.0, 0), (14_000.0, 0)]
+
+    play(scenario)
+
+
 REPORTS = st.lists(
     st.tuples(st.integers(1, 10**6), st.integers(0, 10**6), st.floats(0, 100), st.booleans()),
     min_size=2, max_size=2,
@@ -287,7 +300,7 @@ def test_demands_are_taken_from_all_quotas_or_from_none(
             assert all(each.allows(demand[each.unit], 0, now) for each in one_by_one)
             for each in one_by_one:
                 each.acquire(demand[each.unit], 0, now)
-            amounts = [reservation.amount for _, reservation in taken]
+            amounts = [amount for _, amount in taken]
             assert amounts == [demand[LimitUnit.CALLS], demand[LimitUnit.TOKENS_UPPER_BOUND]]
         else:
             assert not taken
