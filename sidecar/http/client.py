@@ -195,13 +195,16 @@ class Upstream:
         must close the response. Raises `UpstreamError`.
         """
         try:
-            way = self._way(provider, url)
+            way = self._ways.get((url, provider.ca_file, provider.proxy))
+            if way is None:
+                way = self._new_way(provider, url)
             head = request_head(method, way.target, lines, body, way.endpoint)
         except ValueError as error:
             raise cannot_be_written(error) from None
         timeouts = provider.timeouts
-        until = self._loop.time() + timeouts.first_byte
-        connection = way.idle_connection() if way.idle else None
+        began = self._loop.time()
+        until = began + timeouts.first_byte
+        connection = way.idle_connection()
         is_kept = connection is not None
         while True:
             if connection is None:
@@ -217,27 +220,14 @@ class Upstream:
             except BaseException as error:
                 connection.abort()
                 again = is_kept and (body is None or isinstance(body, bytes))
-                if not (again and self._may_resend(connection, error, at_least_once=at_least_once)):
+                soon = at_least_once or self._loop.time() - began <= REPLAY_SECONDS
+                if not (again and soon and _was_unread(connection, error)):
                     raise
             state.sent, is_kept, connection = False, False, None
             until = self._loop.time() + timeouts.first_byte
 
-    def _may_resend(
-        self, connection: UpstreamConnection, error: BaseException, *, at_least_once: bool
-    ) -> bool:
-        """Return whether a request may be sent again after its kept connection was closed: without
-        a byte of an answer, and soon enough that nothing can have been served."""
-        is_closed = isinstance(error, UpstreamError) and error.fault is Fault.CLOSED
-        if connection.received or not is_closed:
-            return False
-        return at_least_once or self._loop.time() - connection.written_at <= REPLAY_SECONDS
-
-    def _way(self, provider: Provider, url: str) -> _Way:
-        """Return the way to an address. Raises `ValueError` for one that no request can name."""
-        named = url, provider.ca_file, provider.proxy
-        way = self._ways.get(named)
-        if way is not None:
-            return way
+    def _new_way(self, provider: Provider, url: str) -> _Way:
+        """Find the way to an address. Raises `ValueError` for one that no request can name."""
         target = target_of(url)
         tls = self._context(provider.ca_file) if target.is_tls else None
         proxy = _proxy_of_environment(target) if provider.proxy == "env" else provider.proxy
@@ -246,7 +236,7 @@ class Upstream:
         if provider.proxy != "env":  # the environment may change
             if len(self._ways) >= _MAX_ADDRESSES:
                 self._ways.clear()
-            self._ways[named] = way
+            self._ways[url, provider.ca_file, provider.proxy] = way
         return way
 
     def _context(self, ca_file: str | None) -> ResumingContext:
@@ -254,6 +244,12 @@ class Upstream:
         if context is None:
             context = self._contexts[ca_file] = client_context(ca_file)
         return context
+
+
+def _was_unread(connection: UpstreamConnection, error: BaseException) -> bool:
+    """Return whether a connection was closed without a byte of an answer."""
+    is_closed = isinstance(error, UpstreamError) and error.fault is Fault.CLOSED
+    return is_closed and not connection.received
 
 
 @asynccontextmanager
@@ -285,9 +281,10 @@ class _Way(Struct, frozen=True):
 
     def idle_connection(self) -> UpstreamConnection | None:
         """Take the connection that was put back last, if one can be used."""
-        while self.idle:
-            kept = self.idle.pop()
-            if not kept.is_closing:
+        idle = self.idle
+        while idle:
+            kept = idle.pop()
+            if kept.transport is not None and not kept.transport.is_closing():
                 return kept
         return None
 
@@ -319,12 +316,13 @@ def request_head(
 
     Raises `ValueError` rather than write one that says something else than its fields.
     """
-    proxy = endpoint.proxy if endpoint.tls is None else None
+    place = ""
     if not lines.startswith(b"Host: ") and not has(b"host", lines):
         lines = b"Host: %b\r\n%b" % (target.place.encode(), lines)
-    if proxy is not None:
-        lines += lines_of(proxy_fields(URL(proxy)))
-    first = _request_line(method, target.path, "" if proxy is None else target.place)
+    if endpoint.proxy is not None and endpoint.tls is None:
+        lines += lines_of(proxy_fields(URL(endpoint.proxy)))
+        place = target.place
+    first = _request_line(method, target.path, place)
     if isinstance(body, bytes) and body:
         return b"%b%bContent-Length: %d\r\n\r\n" % (first, lines, len(body))
     if body is None or isinstance(body, bytes):

@@ -77,7 +77,8 @@ class Proxy:
         """
         if request.method in _PROBE_METHODS and request.raw_path.partition("?")[0] in self._probes:
             return proxy_responses.probe_response(self._guard, request)
-        live = self._services.live.open(request.method, request.head.program)
+        task = request.connection.task
+        live = self._services.live.open(request.method, request.head.program, task)
         live.caller_lookup = self._services.callers.start_lookup(request.connection)
         relay = live.passing = Relay(request)
         passage = Passage(request, live, HeldBody(self._services.bodies), relay)

@@ -165,10 +165,12 @@ class LiveCalls:
         # A counter behind a random start: unique over restarts, and cheap.
         self._numbers = itertools.count(secrets.randbits(40) << 20)
 
-    def open(self, method: str, program: str) -> LiveCall:
-        """Register a new call, served by the running task."""
+    def open(
+        self, method: str, program: str, task: asyncio.Task[None] | None = None
+    ) -> LiveCall:  # fmt: skip
+        """Register a new call, served by `task`, or else by the running one."""
         call_id = f"call_{next(self._numbers):x}"
-        task = asyncio.current_task()
+        task = task or asyncio.current_task()
         call = LiveCall(call_id, method, program, self._clock(), self._wall(), task)
         self._calls[call_id] = call
         return call

@@ -77,7 +77,6 @@ class Relay:
 
     def __init__(self, request: AgentRequest) -> None:
         self._request = request
-        self._loop = asyncio.get_running_loop()
 
     async def send(
         self, status: int, reason: str, headers: HeadFields, body: bytes,
@@ -85,7 +84,7 @@ class Relay:
     ) -> RelayedResponse:  # fmt: skip
         """Send a whole response in one write. `length` is the declared length of a body that is not
         sent (HEAD)."""
-        self.first_byte = self.first_byte or self._loop.time()
+        self.first_byte = self.first_byte or self._request.connection.loop.time()
         if length is None and self._request.method != "HEAD":
             length = len(body)
         response = RelayedResponse(status, reason, headers, length)
@@ -198,7 +197,7 @@ class Relay:
     def _changed(self, data: bytes) -> bytes:
         """Meter the next bytes; return what they are for the client."""
         if self.first_byte is None:
-            self.first_byte = self._loop.time()
+            self.first_byte = self._request.connection.loop.time()
         self.passed += len(data)
         self._meter.feed(data)
         for part in self._parts:
@@ -239,7 +238,7 @@ class Relay:
         # close() sends the buffered bytes and then FIN, without a last chunk. abort() would drop
         # those bytes, so it is only for a client that does not read.
         transport.close()
-        self._loop.call_later(LINGER_SECONDS, transport.abort)
+        self._request.connection.loop.call_later(LINGER_SECONDS, transport.abort)
         return response
 
 

@@ -22,8 +22,10 @@ _DATES = (b"Date: ", b"date: ")
 
 
 class ResponseSink(Protocol):
-    """A connection that responses are written to."""
+    """A connection that responses are written to, by its `task`."""
 
+    loop: asyncio.AbstractEventLoop
+    task: asyncio.Task[None] | None
     transport: asyncio.Transport | None
     is_full: bool
     caller_lookup: Any
@@ -95,17 +97,17 @@ class RelayedResponse:
 
     async def prepare(self, request: AgentRequest, begun: bytes = b"") -> None:
         """Send the head; in one piece with the bytes of the body that are there already."""
-        self._begin(request)
+        head = self._begin(request)
         data = chunk_of(begun) if self._chunked and begun else begun
-        if not self._put_with_head(data):
+        if not self._put_with_head(head, data):
             await self._connection.drained()
 
     async def send(self, request: AgentRequest, body: bytes) -> None:
         """Send all of it; a small body in one piece with its head."""
-        self._begin(request)
+        head = self._begin(request)
         if self._chunked:
             body = chunk_of(body) + LAST_CHUNK if body else LAST_CHUNK
-        if not self._put_with_head(body):
+        if not self._put_with_head(head, body):
             await self._connection.drained()
         self.is_complete = True
 
@@ -132,18 +134,18 @@ class RelayedResponse:
             self._connection.send(LAST_CHUNK)
         self.is_complete = True
 
-    def _put_with_head(self, data: bytes) -> bool:
+    def _put_with_head(self, head: bytes, data: bytes) -> bool:
         """Send the head and the first bytes of the body. Return False if the client reads
         slowly."""
         connection = self._connection
         if len(data) <= INLINE_BODY_BYTES:
-            connection.send(self._head + data)
+            connection.send(head + data)
         else:
-            connection.send(self._head, data)
+            connection.send(head, data)
         return not connection.is_full
 
-    def _begin(self, request: AgentRequest) -> None:
-        """Make the head; from here on it counts as sent."""
+    def _begin(self, request: AgentRequest) -> bytes:
+        """Return the head; from here on it counts as sent."""
         request.response, self._connection = self, request.connection
         modern, length = not request.head.is_http10, self._length
         # The unread rest of a body would be parsed as the next request (RFC 9112 section 9.6).
@@ -164,7 +166,7 @@ class RelayedResponse:
         request.keep_alive = stays
         if stays != modern:
             lines += b"Connection: keep-alive\r\n" if stays else b"Connection: close\r\n"
-        self._head = b"%b%b\r\n" % (_status_line(self.status, self._reason, modern), lines)
+        return b"%b%b\r\n" % (_status_line(self.status, self._reason, modern), lines)
 
 
 class LocalResponse:

@@ -86,7 +86,6 @@ class AgentConnection(RequestReader):
         super().__init__(server.loop)
         self._server = server
         self._current: AgentRequest | None = None
-        self.task: asyncio.Task[None] | None = None
         self.deadline = NEVER
 
     # What the event loop calls.
@@ -105,7 +104,9 @@ class AgentConnection(RequestReader):
         """Read on; start what has arrived."""
         if self._parser is None:
             return  # nothing is read any more, and the answer is to reach the client
-        self.read(data)
+        data = self._read_repeated(data)
+        if data:
+            self._parse(data)
         if self.task is None:
             self._next()
         if self._arriving is not None or self._queue or self._is_reading_paused:

@@ -128,13 +128,13 @@ class IncomingBody(Struct, eq=False):
     def take(self) -> bytes:
         """Return what has arrived and was not read; b"" when that is nothing."""
         pieces = self.pieces
-        if not pieces:
-            return b""
         if len(pieces) == 1:
             data = pieces.pop()
-        else:
+        elif pieces:
             data = b"".join(pieces)
             pieces.clear()
+        else:
+            return b""
         size, self.size = self.size, 0
         if size > HELD_BODY_BYTES:
             self.on_room()
@@ -211,11 +211,6 @@ class WireProtocol(asyncio.Protocol):
         self._room: asyncio.Future[None] | None = None
         self.is_full = False
         self._is_reading_paused = False
-
-    @property
-    def is_closing(self) -> bool:
-        """Return whether nothing can be written any more."""
-        return self.transport is None or self.transport.is_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""

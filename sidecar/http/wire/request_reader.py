@@ -39,12 +39,13 @@ left."""
 class RequestReader(WireProtocol, ParserEvents):
     """Queues the requests of one connection as their heads arrive; None stands for what is none.
 
-    `caller_lookup` is kept here by `sidecar.callers`.
+    `caller_lookup` is kept here by `sidecar.callers`. `task` answers the request in hand.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self.caller_lookup: Any = None
+        self.task: asyncio.Task[None] | None = None
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
         self._target = b""
         self._fields: list[HeadField] = []
@@ -57,12 +58,6 @@ class RequestReader(WireProtocol, ParserEvents):
         self._replayed_head = False
         self._arriving: AgentRequest | None = None
         self._queue: deque[AgentRequest | None] = deque()
-
-    def read(self, data: bytes) -> None:
-        """Read the next bytes."""
-        data = self._read_repeated(data)
-        if data:
-            self._parse(data)
 
     def send(self, data: bytes, *more: bytes) -> None:
         """Write to the client: its requests refer to the connection that they are answered on."""
@@ -105,7 +100,10 @@ class RequestReader(WireProtocol, ParserEvents):
         length = None if found is None else int(found[1][1])
         stays = parser.should_keep_alive()
         body = IncomingBody(self._adjust_reading, length)
-        self._arriving = self._queued(method, target, body, keep_alive=stays)
+        self._unframed_bytes = 0
+        request = AgentRequest(self, method, target, self._head, self._head.headers, body, stays)
+        self._queue.append(request)
+        self._arriving = request
         if known and found is not None and stays and not parser.should_upgrade():
             self._note_repeated(method, target, *found)
 
@@ -124,16 +122,6 @@ class RequestReader(WireProtocol, ParserEvents):
         self._end(request)
 
     # What arrives.
-
-    def _queued(
-        self, method: str, target: str, body: IncomingBody, *, keep_alive: bool
-    ) -> AgentRequest:
-        """Queue a request whose head has arrived, and return it."""
-        self._unframed_bytes = 0
-        head = self._head
-        request = AgentRequest(self, method, target, head, head.headers, body, keep_alive)
-        self._queue.append(request)
-        return request
 
     def _end(self, request: AgentRequest) -> None:
         """End a request whose body has arrived."""
@@ -157,11 +145,16 @@ class RequestReader(WireProtocol, ParserEvents):
             if repeated is None or found is None:
                 return data
             left, start = found
-            data = data[start:]
-            body = IncomingBody(self._adjust_reading, left)
-            arriving = self._queued(repeated.method, repeated.target, body, keep_alive=True)
+            data, head, room = data[start:], self._head, self._adjust_reading
             if len(data) == left:  # as of most: it arrived with its head
-                body.fill(data)
+                body = IncomingBody(room, left, [data] if left else [], left, True)
+            else:
+                body = IncomingBody(room, left)
+            method, target = repeated.method, repeated.target
+            arriving = AgentRequest(self, method, target, head, head.headers, body, True)
+            self._queue.append(arriving)
+            self._unframed_bytes = 0
+            if body.is_complete:
                 return b""
             self._arriving = arriving
         elif not left:

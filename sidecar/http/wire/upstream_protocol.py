@@ -44,8 +44,7 @@ class UpstreamConnection(WireProtocol, ParserEvents):
     """Sends a request and reads its answer.
 
     `home` has the idle connections to where this one leads. `tls` remembers the session once the
-    first answer came. `received`: some of an answer came. `written_at`: when the request began to
-    be written, in seconds of the loop's clock. `_form` is that of the latest usual head.
+    first answer came. `received`: some of an answer came. `_form` is that of the latest usual head.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sweep: DeadlineSweep) -> None:
@@ -57,7 +56,6 @@ class UpstreamConnection(WireProtocol, ParserEvents):
         self.tls: ResumingContext | None = None
         self.home: list[UpstreamConnection] = []
         self._is_idle = False
-        self.written_at = 0.0
         self._upload: asyncio.Task[None] | None = None
         self._is_asked = False
         self._method = ""
@@ -92,14 +90,14 @@ class UpstreamConnection(WireProtocol, ParserEvents):
         self._may_stay = self.received = self._is_idle = False
         self._is_asked = True
         self.body = IncomingBody(self.resume_body)
-        self.written_at = self.loop.time()
-        if not isinstance(body, bytes) or len(body) > PIECE_BYTES:
+        size = len(body) if isinstance(body, bytes) else NEVER
+        if size <= INLINE_BODY_BYTES and isinstance(body, bytes):
+            transport.write(head + body)
+        elif size <= PIECE_BYTES and isinstance(body, bytes):
+            transport.writelines((head, body))
+        else:
             transport.write(head)
             self._upload = self.loop.create_task(self._send_body(head, body))
-        elif len(body) <= INLINE_BODY_BYTES:
-            transport.write(head + body)
-        else:
-            transport.writelines((head, body))
 
     async def read_head(self, until: float, expiry_reason: str) -> ResponseHead:
         """Wait for the head of the answer, at most `until` (seconds of the loop's clock).
