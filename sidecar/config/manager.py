@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,6 +75,7 @@ class ConfigManager(Struct):
     _accepted: Snapshot | None = None
     _status: ConfigStatus | None = None
     _seen: bytes | None = None
+    _noticed: Stamp | None = None
     _text: bytes = b""
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -162,33 +165,25 @@ class ConfigManager(Struct):
 
     async def watch(self) -> None:
         """Accept every valid edit, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            changed = asyncio.Event()
-            tasks.create_task(self._notice(changed))
-            tasks.create_task(self._poll(changed))
-            while True:
-                await changed.wait()
-                changed.clear()
-                await self.reload()
+        changed, stop = asyncio.Event(), threading.Event()
+        noticed = partial(asyncio.get_running_loop().call_soon_threadsafe, self._notice, changed)
+        threading.Thread(target=_watch_folder, args=(self.file.parent, noticed, stop)).start()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._poll(changed))
+                while True:
+                    await changed.wait()
+                    changed.clear()
+                    await self.reload()
+        finally:
+            stop.set()
 
-    async def _notice(self, changed: asyncio.Event) -> None:
-        """Set `changed` on every event in the directory after which the file may be another.
-
-        No filter by name: a swapped link changes another name than the file's.
-        """
-        from watchfiles import awatch  # slow to import, and commands do without
-
-        stamp: Stamp | None = None
-        while True:
-            with suppress(OSError, RuntimeError):
-                async for _ in awatch(
-                    self.file.parent, watch_filter=None, recursive=False, debounce=100, step=100
-                ):
-                    now = _stamp(self.file)
-                    if now is None or now != stamp or self.wall() - now.changed < _RECENT_SECONDS:
-                        changed.set()
-                    stamp = now
-            await asyncio.sleep(POLL_SECONDS)
+    def _notice(self, changed: asyncio.Event) -> None:
+        """Set `changed` if the file may be another after an event in its directory."""
+        now = _stamp(self.file)
+        if now is None or now != self._noticed or self.wall() - now.changed < _RECENT_SECONDS:
+            changed.set()
+        self._noticed = now
 
     async def _poll(self, changed: asyncio.Event) -> None:
         # None at first: an edit between the first load and the first check must not be missed.
@@ -327,6 +322,24 @@ class Stamp(NamedTuple):
     modified_ns: int
     size: int
     inode: int
+
+
+def _watch_folder(folder: Path, noticed: Callable[[], object], stop: threading.Event) -> None:
+    """Call `noticed` after every event in the folder, until `stop`. Runs in a thread of its own:
+    the watcher's asynchronous form imports another framework, which a start does without.
+
+    No filter by name: a swapped link changes another name than the file's.
+    """
+    from watchfiles import watch  # slow to import, and commands do without
+
+    while not stop.is_set():
+        with suppress(OSError, RuntimeError):
+            for _ in watch(
+                folder, watch_filter=None, recursive=False, debounce=100, step=100,
+                stop_event=stop, raise_interrupt=False,
+            ):  # fmt: skip
+                noticed()
+        stop.wait(POLL_SECONDS)
 
 
 def _stamp(path: Path) -> Stamp | None:

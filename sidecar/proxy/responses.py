@@ -5,7 +5,6 @@ Every response but that to a probe has the id of its call. None is plain text or
 
 from __future__ import annotations
 
-import html
 import math
 import re
 from collections.abc import Sequence
@@ -252,7 +251,9 @@ def _transformed_error(
 
 def excerpt(page: bytes) -> str:
     """Return the beginning of a page's or text's content, without markup, on one line."""
+    from html import unescape  # slow to import, and few answers need it
+
     text = page[: 64 * EXCERPT_CHARACTERS].decode("utf-8", "replace")
-    text = html.unescape(_MARKUP.sub(" ", text))
+    text = unescape(_MARKUP.sub(" ", text))
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= EXCERPT_CHARACTERS else text[:EXCERPT_CHARACTERS].rstrip() + " …"
