@@ -167,8 +167,11 @@ class Meter(Protocol):
     def error(self) -> str | None:
         """The vendor's code or type of an error in a 200 response; None if there is none."""
 
-    def feed(self, data: bytes) -> None:
-        """Read the next bytes of the response."""
+    def feed(self, data: bytes) -> bool | None:
+        """Read the next bytes of the response.
+
+        Return True only if they are one event, which reports no error: its text is not masked.
+        """
 
     def usage(self) -> Usage | None:
         """Return the usage reported so far; None if none was."""

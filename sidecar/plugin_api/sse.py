@@ -139,8 +139,8 @@ class SseMeter(BaseMeter):
     repeated: bytes = b""
     """What an event contains if every event repeats the figures; only the latest one is parsed."""
     ordinary: msgspec.json.Decoder[Any] | None = None
-    """Decodes only data that cannot matter: faster than a search for `wanted` where most events are
-    of that form."""
+    """Decodes only data that cannot matter, and that reports no error to any client: faster than a
+    search for `wanted` where most events are of that form."""
     ordinary_start: bytes = b"data: "
     """What such an event begins with, before its data: the rest of it is one line."""
     expects_end = True
@@ -175,8 +175,11 @@ class SseMeter(BaseMeter):
     def finished(self, value: bool) -> None:
         self._finished = value
 
-    def feed(self, data: bytes) -> None:
-        """Read the next bytes. Events that arrive in one piece are not copied."""
+    def feed(self, data: bytes) -> bool | None:
+        """Read the next bytes. Return True if they are one event that `ordinary` decodes.
+
+        Events that arrive in one piece are not copied.
+        """
         ordinary, start = self.ordinary, self.ordinary_start
         if (
             ordinary is not None
@@ -191,9 +194,9 @@ class SseMeter(BaseMeter):
             except _UNREADABLE:
                 pass
             else:
-                return  # one event between two others, which cannot matter
+                return True  # one event between two others, which cannot matter
         if self._given_up:
-            return
+            return False
         if not self._begun:
             data = self._beginning(data)
         if self._large is not None:
@@ -202,6 +205,7 @@ class SseMeter(BaseMeter):
             self._collect(data)
         else:
             self._events(data)
+        return False
 
     def usage(self) -> Usage | None:
         """Return the usage so far, also of a last event without its blank line."""

@@ -122,8 +122,8 @@ class BaseMeter:
         """True if the bytes so far cannot be the complete response."""
         return self.expects_end and not self.finished
 
-    def feed(self, data: bytes) -> None:
-        """Read the next bytes."""
+    def feed(self, data: bytes) -> bool | None:
+        """Read the next bytes. Return True only if they are one event, which reports no error."""
 
     def usage(self) -> Usage | None:
         """Return the usage so far."""

@@ -53,10 +53,15 @@ class ResponseMeter:
                 return
         self._meter = call.dialect.meter(call.endpoint, label)
 
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes, still in their content coding."""
+    def feed(self, data: bytes) -> bool | None:
+        """Take the next bytes, still in their content coding. Return what the dialect's meter does
+        of plain ones."""
         if self._unpacking is not None:
             data = self._unpacking.feed(data)
+        elif self._head is None:
+            # Nothing is left to be done here: all further bytes go to that meter directly.
+            self.feed = self._meter.feed  # type: ignore[method-assign]
+            return self._meter.feed(data)
         if self._head is None:
             self._meter.feed(data)
         elif data:
@@ -71,6 +76,7 @@ class ResponseMeter:
                 or len(head) > _MAX_BLANK_BYTES
             ):
                 self._choose(head, found)
+        return False
 
     def chosen(self) -> Meter:
         """Return the dialect's meter, fed with all bytes so far; its texts are not masked."""

@@ -73,7 +73,7 @@ class Relay:
     _hiding: StreamFilter | None = None
     _masking: ErrorEventMask | None = None
     _transforms: ResponseTransforms | None = None
-    _parts: tuple[ErrorEventMask | StreamFilter | ResponseTransforms, ...] = ()
+    _changing: tuple[StreamFilter | ResponseTransforms, ...] = ()
 
     def __init__(self, request: AgentRequest) -> None:
         self._request = request
@@ -137,7 +137,7 @@ class Relay:
             if masking is not None:
                 body = self._filtered(body)
             return await self.send(reply.status, reply.reason, headers, body, length)
-        self._parts = tuple(filter(None, (masking, hiding, transforms)))
+        self._changing = tuple(filter(None, (hiding, transforms)))
         response = self.response or await self._start(reply, headers, length)
         try:
             while not await reply.pass_on(self._pass_on):
@@ -199,8 +199,11 @@ class Relay:
         if self.first_byte is None:
             self.first_byte = self._request.connection.loop.time()
         self.passed += len(data)
-        self._meter.feed(data)
-        for part in self._parts:
+        is_ordinary = self._meter.feed(data)
+        masking = self._masking
+        if masking is not None and not (is_ordinary and masking.is_between_events):
+            data = masking.feed(data)
+        for part in self._changing:
             data = part.feed(data)
         return data
 

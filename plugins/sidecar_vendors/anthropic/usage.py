@@ -7,6 +7,7 @@ the figures of `message_delta` replace those of `message_start`; nothing is adde
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 from msgspec import structs
@@ -54,10 +55,16 @@ class MessageMeter(JsonMeter):
             self._created = (answer.id,)
 
 
+class _Delta(msgspec.Struct, gc=False):
+    type: Literal["content_block_delta"]
+    response: None = None
+    error: None = None
+
+
 class MessagesMeter(SseMeter):
     """A meter of a messages stream."""
 
-    ordinary = msgspec.json.Decoder(msgspec.Raw)
+    ordinary = msgspec.json.Decoder(_Delta)
     ordinary_start = b"event: content_block_delta\ndata: "
     wanted = (b"message_start", b"message_delta", b"message_stop", b"event: error", b'"error"')
 

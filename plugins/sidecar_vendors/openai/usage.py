@@ -94,6 +94,8 @@ class _Chunk(Struct, gc=False):
     usage: None = None
     error: Literal[""] = ""  # a chunk with null is parsed
     x_groq: None = None
+    type: None = None
+    response: None = None
 
 
 class ChatMeter(SseMeter):
@@ -147,6 +149,7 @@ class ChatMeter(SseMeter):
 class _TextDelta(Struct, gc=False):
     type: Literal["response.output_text.delta"]
     response: None = None
+    error: None = None
 
 
 class ResponsesMeter(SseMeter):

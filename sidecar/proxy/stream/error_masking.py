@@ -111,6 +111,10 @@ class ErrorEventMask:
         labelled: Whether the Content-Type is that of events. If not, the first bytes decide: a body
             that is no stream of events is relayed unchanged.
         plugin: The plugin that is named in the log if its meter fails.
+
+    Attributes:
+        is_between_events: Whether nothing has arrived of an event that has not ended. An event that
+            then comes whole, and is known to be no error, need not be fed.
     """
 
     def __init__(
@@ -120,7 +124,7 @@ class ErrorEventMask:
         self._mask = mask
         self._meter = meter
         self._plugin = plugin
-        self._is_labelled = labelled
+        self._is_labelled = self.is_between_events = labelled
         self._is_foreign = False
         self._event = bytearray()
         """The event that has not ended, without the middle of a large one."""
@@ -143,16 +147,16 @@ class ErrorEventMask:
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes; return those to relay, of these and of the held ones."""
-        event, mask = self._event, self._mask
+        mask = self._mask
         if (
-            not event
-            and self._is_labelled
+            self.is_between_events
             and data.endswith(_USUAL_ENDS)
             and not (mask.may_hold(data) and mask.has_opening(data))
         ):
             return data
         if self._is_foreign or not (self._is_labelled or self._is_known(data)):
             return data
+        event = self._event
         event += data
         passed: list[bytes] = []
         begun = 0
@@ -163,6 +167,7 @@ class ErrorEventMask:
         del event[:begun]
         passed.append(self._advance())
         self._trim()
+        self.is_between_events = self._is_labelled and not event
         return b"".join(passed)
 
     def _is_known(self, data: bytes) -> bool:
@@ -176,6 +181,7 @@ class ErrorEventMask:
         """Return the held bytes at the end of the stream, masked if they are of an error."""
         event = bytes(self._event)
         self._event.clear()
+        self.is_between_events = self._is_labelled
         return self._ended(event, cut=True)
 
     def _ended(self, event: bytes, *, cut: bool) -> bytes:
