@@ -120,8 +120,11 @@ class RelayedResponse:
         """Send the next bytes of the body. Return False if the client reads slowly: await `drained`
         then. Raises `ConnectionError` when the client is gone."""
         connection = self._connection
+        transport = connection.transport
         if data:
-            connection.send(chunk_of(data) if self._chunked else data)
+            if transport is None or transport.is_closing():
+                raise ConnectionResetError("the client left")
+            transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
         return not connection.is_full
 
     async def drained(self) -> None:

@@ -34,6 +34,20 @@ class ParserEvents(HTTPProtocol):
     on_chunk_header = on_chunk_complete = None  # type: ignore[assignment]
 
 
+class ChunkEvents(ParserEvents):
+    """Know whether the latest chunk has ended. A part of the next one's size may have come then."""
+
+    is_chunk_over = False
+
+    def on_chunk_header(self) -> None:  # type: ignore[override]
+        """Note that a chunk has begun."""
+        self.is_chunk_over = False
+
+    def on_chunk_complete(self) -> None:  # type: ignore[override]
+        """Note that it has ended."""
+        self.is_chunk_over = True
+
+
 Sink = Callable[[bytes], bool]
 """Takes the next bytes of a body. Returns False to take no more for now."""
 
@@ -87,6 +101,22 @@ class IncomingBody(Struct, eq=False):
         if self._waiter is not None and not self._is_gathered:
             self._wake()
         return self.size > HELD_BODY_BYTES
+
+    def receive(self, data: bytes) -> bool:
+        """Do what `feed` and `deliver` do, for the only bytes of a read."""
+        sink = self._sink
+        if sink is None or self.pieces or self._error is not None:
+            is_too_much = self.feed(data)
+            self.deliver()
+            return is_too_much
+        try:
+            if sink(data):
+                return False
+        except Exception as error:  # noqa: BLE001 - `pass_on` raises it
+            self._error = error
+        self._sink = None
+        self._wake()
+        return False
 
     def deliver(self) -> None:
         """Give the sink of `pass_on` what has arrived. The connection calls this once for each
@@ -241,6 +271,15 @@ class WireProtocol(asyncio.Protocol):
         if self.transport is None:
             raise ConnectionResetError("the connection is closed")
 
+    async def write(self, data: bytes | memoryview) -> None:
+        """Write once the other side has read enough. Raises `ConnectionError` once it is gone."""
+        # Let the loop read first: a failing write closes the transport, and a response that came
+        # already, such as a 413 before a reset, would be lost.
+        await asyncio.sleep(0)
+        await self.drained()
+        assert self.transport is not None  # noqa: S101 - checked by drained()
+        self.transport.write(data)
+
     def abort(self) -> None:
         """Cut the connection; what was not written is lost."""
         if self.transport is not None:
@@ -263,6 +302,16 @@ class WireProtocol(asyncio.Protocol):
 def chunk_of(data: bytes) -> bytes:
     """Return bytes as one chunk of a body (RFC 9112 section 7.1)."""
     return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def only_chunk(data: bytes) -> bytes:
+    """Return what one chunk holds, if `data` is one, whole and of the usual form; else b"". The
+    last chunk, which is empty, is another form."""
+    end = data.find(b"\r\n")
+    size = len(data) - end - 4
+    if size > 0 and data[:end].lower() == b"%x" % size and data.endswith(b"\r\n"):
+        return data[end + 2 : -2]
+    return b""
 
 
 LAST_CHUNK = b"0\r\n\r\n"

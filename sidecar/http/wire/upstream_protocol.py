@@ -18,11 +18,12 @@ from sidecar.http.wire.framing import (
     INLINE_BODY_BYTES,
     LAST_CHUNK,
     MAX_HEAD_BYTES,
+    ChunkEvents,
     IncomingBody,
-    ParserEvents,
     Sink,
     WireProtocol,
     chunk_of,
+    only_chunk,
 )
 from sidecar.http.wire.response_head import HeadForm, ResponseHead, head_of_fields, usual_head
 from sidecar.http.wire.tls import ResumingContext
@@ -40,7 +41,7 @@ _UNUSUAL_METHODS = frozenset({"HEAD", "CONNECT"})
 """Methods whose answers have no body, whatever their fields say."""
 
 
-class UpstreamConnection(WireProtocol, ParserEvents):
+class UpstreamConnection(WireProtocol, ChunkEvents):
     """Sends a request and reads its answer.
 
     `home` has the idle connections to where this one leads. `tls` remembers the session once the
@@ -75,6 +76,7 @@ class UpstreamConnection(WireProtocol, ParserEvents):
         self._status_text = b""
         self._fields: list[tuple[bytes, bytes]] = []
         self._unframed_bytes = 0
+        self._is_between_chunks = self.is_chunk_over = False
         self._failure: UpstreamError | None = None
         self._ends_by_close = False
 
@@ -189,6 +191,12 @@ class UpstreamConnection(WireProtocol, ParserEvents):
 
     def data_received(self, data: bytes) -> None:
         """Read on in the answer."""
+        if self._is_between_chunks and (chunk := only_chunk(data)):
+            # As most of a stream: without it, the parser's state is the same.
+            self.deadline = self.loop.time() + self._idle
+            if self.body.receive(chunk):
+                self.pause_body()
+            return
         if not self._is_asked:  # it answers nothing: such as a 408 before an idle close
             self._may_stay = False
             self.abort()
@@ -207,6 +215,9 @@ class UpstreamConnection(WireProtocol, ParserEvents):
             self._fail(UpstreamError(Fault.PROTOCOL, INVALID, sent=True))
             self.abort()
             return
+        self._is_between_chunks = (
+            self.is_chunk_over and data.endswith(b"\r\n") and not self.body.is_complete
+        )
         if self._idle is not NEVER:
             self.deadline = self.loop.time() + self._idle
             self.body.deliver()
@@ -372,23 +383,15 @@ class UpstreamConnection(WireProtocol, ParserEvents):
             if isinstance(body, bytes):
                 view = memoryview(body)
                 for start in range(0, len(body), PIECE_BYTES):
-                    await self._write(view[start : start + PIECE_BYTES])
+                    await self.write(view[start : start + PIECE_BYTES])
                 return
             chunked = b"\r\ntransfer-encoding: chunked\r\n" in head.lower()
             async for piece in body:
-                await self._write(chunk_of(piece) if chunked else piece)
+                await self.write(chunk_of(piece) if chunked else piece)
             if chunked:
-                await self._write(LAST_CHUNK)
+                await self.write(LAST_CHUNK)
         except ConnectionError:
             pass  # what reads the answer finds the connection closed
         except Exception:  # noqa: BLE001 - whatever kept the body from arriving
             self._fail(UpstreamError(Fault.CLOSED, "the request body broke off", sent=True))
             super().abort()
-
-    async def _write(self, data: bytes | memoryview) -> None:
-        # Let the loop read first: a failing write closes the transport, and a response that came
-        # already, such as a 413 before a reset, would be lost.
-        await asyncio.sleep(0)
-        await self.drained()
-        assert self.transport is not None  # noqa: S101 - checked by drained()
-        self.transport.write(data)

@@ -33,9 +33,12 @@ async def passed_on(
     task = asyncio.create_task(pass_on())
     await asyncio.sleep(0)
     for pieces in reads:
-        for piece in pieces:
-            body.feed(piece)
-        body.deliver()
+        if len(pieces) == 1:
+            assert not body.receive(pieces[0])
+        else:
+            for piece in pieces:
+                body.feed(piece)
+            body.deliver()
         await asyncio.sleep(0)
     body.fail(error) if error is not None else body.finish()
     await task
@@ -74,7 +77,15 @@ def test_failed_body_raises_after_its_last_piece() -> None:
     asyncio.run(failing())
 
 
-def test_error_of_a_sink_is_raised_to_the_task_and_ends_the_body() -> None:
+@pytest.mark.parametrize("is_only", [True, False])
+def test_error_of_a_sink_is_raised_to_the_task_and_ends_the_body(*, is_only: bool) -> None:
+    def arrive(body: IncomingBody, data: bytes) -> None:
+        if is_only:
+            body.receive(data)
+        else:
+            body.feed(data)
+            body.deliver()
+
     async def failing() -> None:
         body, calls = IncomingBody(lambda: None), []
 
@@ -84,10 +95,8 @@ def test_error_of_a_sink_is_raised_to_the_task_and_ends_the_body() -> None:
 
         task = asyncio.create_task(body.pass_on(sink))
         await asyncio.sleep(0)
-        body.feed(b"a")
-        body.deliver()
-        body.feed(b"b")
-        body.deliver()
+        arrive(body, b"a")
+        arrive(body, b"b")
         with pytest.raises(ConnectionResetError):
             await task
         assert calls == [b"a"]

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import h11
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from memory_transport import MemoryTransport
 from property_tests import messages
 
@@ -142,6 +144,25 @@ async def test_broken_answer_fails_in_any_pieces(name: str) -> None:
     for size in (1, READ_BYTES):
         got = read([data[at : at + size] for at in range(0, len(data), size)])
         assert (got.failed, got.complete, got.reusable) == (True, False, False)
+
+
+PARTS = st.sampled_from([
+    b"2\r\nhi\r\n", b"2\r\nhi\r\n", b"2\r\n\r\n\r\n", b"5\r\n0\r\n\r\n\r\n", b"A\r\n0123456789\r\n",
+    b"a\r\n0123456789\r\n", b"02\r\nhi\r\n", b"2;a=b\r\nhi\r\n", b"2", b"3\r\n", b"hi\r\n", b"\r\n",
+    b"0\r\n", b"0\r\n\r\n", b"+2\r\nhi\r\n", b"0x2\r\nhi\r\n", b"2 \r\nhi\r\n", b"2\nhi\r\n",
+])  # fmt: skip
+
+
+@given(st.lists(PARTS, max_size=7), st.integers(0, 2), st.sampled_from(["POST", "HEAD"]))
+def test_chunks_that_come_one_a_read_are_read_as_those_that_come_in_single_bytes(
+    parts: list[bytes], with_head: int, method: str
+) -> None:
+    async def both() -> tuple[Read, Read]:
+        whole = [b"".join([CHUNKED, *parts[:with_head]]), *parts[with_head:]]
+        return read(whole, method), read(one_by_one(b"".join(whole)), method)
+
+    quick, plain = asyncio.run(both())
+    assert quick == plain
 
 
 @pytest.mark.parametrize("coding", [b"", b"Transfer-Encoding: gzip\r\n", b"Connection: close\r\n"])
