@@ -147,6 +147,7 @@ class SseMeter(BaseMeter):
     _latest = b""
     _given_up = False
     _begun = False
+    _is_between_events = False
     _large: _LargeEvent | None = None
     _dispatched = True
     _finished = False
@@ -185,9 +186,7 @@ class SseMeter(BaseMeter):
             ordinary is not None
             and data.startswith(start)
             and data.endswith(_USUAL_ENDS)
-            and self._begun
-            and not self._tail
-            and self._large is None
+            and self._is_between_events
         ):
             try:
                 ordinary.decode(data.removeprefix(start))
@@ -205,6 +204,7 @@ class SseMeter(BaseMeter):
             self._collect(data)
         else:
             self._events(data)
+        self._is_between_events = self._begun and not self._tail and self._large is None
         return False
 
     def usage(self) -> Usage | None:

@@ -308,8 +308,7 @@ def only_chunk(data: bytes) -> bytes:
     """Return what one chunk holds, if `data` is one, whole and of the usual form; else b"". The
     last chunk, which is empty, is another form."""
     end = data.find(b"\r\n")
-    size = len(data) - end - 4
-    if size > 0 and data[:end].lower() == b"%x" % size and data.endswith(b"\r\n"):
+    if data[:end].lower() == b"%x" % (len(data) - end - 4) and data.endswith(b"\r\n"):
         return data[end + 2 : -2]
     return b""
 
