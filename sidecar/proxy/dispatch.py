@@ -138,14 +138,17 @@ class Dispatcher:
         """
         retry = self._new_state(passage, call, candidates, rewriter)
         try:
+            lease = self._scheduler.lease_at_once(call, retry.candidates)
             while True:
-                lease = await self._lease(retry)
                 if lease is None:
-                    return self._best(retry)
+                    lease = await self._lease(retry)
+                    if lease is None:
+                        return self._best(retry)
                 attempted = await self._attempt(retry, lease)
                 if attempted.classification.error_class in _FINAL:
                     return self._succeed(retry, attempted, lease)
                 self._fail(retry, attempted, lease)
+                lease = None
                 if rewriter.consumed or not retry.candidates:
                     return self._best(retry)
         finally:
@@ -170,20 +173,15 @@ class Dispatcher:
         return retry
 
     async def _lease(self, retry: RetryState) -> Lease | None:
-        """Return a lease on a candidate: at once if one is free, else after a wait. None if there
-        is none in time, and attempts have failed."""
+        """Return a lease on a candidate, after a wait if none is free. None if there is none in
+        time, and attempts have failed."""
         call = retry.call
         try:
-            if not retry.failures:
-                lease = self._scheduler.lease_at_once(call, retry.candidates)
-                if lease is not None:
-                    retry.sticky_wait = 0.0
-                    return lease
             waiter = self._scheduler.new_waiter(
                 call, retry.candidates, is_retry=bool(retry.failures)
             )
             # Only the first lease waits for the pinned upstream.
-            sticky_wait, retry.sticky_wait = retry.sticky_wait, 0.0
+            sticky_wait = 0.0 if retry.failures else retry.sticky_wait
             lease = await self._scheduler.try_lease(waiter, first_only=sticky_wait > 0)
             return await self._wait(retry, waiter, sticky_wait) if lease is None else lease
         except TimeoutError:  # only failures are reported early

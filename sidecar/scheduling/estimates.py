@@ -144,7 +144,8 @@ class Estimates:
             if samples.high_at >= 0:
                 most = samples.outputs[samples.high_at]
             if samples.places is not None:
-                (middle, high), inputs, ratios = samples.places, samples.inputs, samples.ratios
+                middle, high = samples.places
+                inputs, ratios = samples.inputs, samples.ratios
                 usual, ratio = inputs[middle], ratios[middle]
                 # With a median of 0, which both have then, either varies without bound.
                 if not usual or ratios[high] / ratio <= inputs[high] / usual:
@@ -241,7 +242,8 @@ def used_demand(
         input_tokens = estimate[LimitUnit.INPUT]
     if not complete or usage.output_tokens is None:
         output_tokens = max(estimate[LimitUnit.OUTPUT_UPPER_BOUND], output_tokens)
-    return demand_of(input_tokens, output_tokens, money)
+    total = input_tokens + output_tokens
+    return 1, total, input_tokens, output_tokens, money, total, output_tokens  # as `demand_of`
 
 
 def binds_free_calls(limiter: Limiter) -> bool:
@@ -366,13 +368,16 @@ def option_at(
         by_size, bound = estimate_tokens(at, call.held.size, call.facts.max_output)
         tokens = estimates.tokens(call.key.name, model, by_size, bound)
     if not limiters.needs_estimate:
-        return AdmissionOption(at, limiters.all + extra, demand_of(*tokens), by_size)
-    demand = estimated_demand(estimates, pricing, key, model, at, limiters, tokens)
-    if demand is None:
+        read, most = tokens
+        both = read + most
+        demand = 1, both, read, most, 0, both, most  # as `demand_of`
+        return AdmissionOption(at, limiters.all + extra, demand, by_size)
+    wanted = estimated_demand(estimates, pricing, key, model, at, limiters, tokens)
+    if wanted is None:
         return None
-    if demand[LimitUnit.MONEY] == LEAST_NANO_DOLLARS:
+    if wanted[LimitUnit.MONEY] == LEAST_NANO_DOLLARS:
         pricing.note_unpriced(key, model, at)
-    return AdmissionOption(at, limiters.all + extra, demand, by_size)
+    return AdmissionOption(at, limiters.all + extra, wanted, by_size)
 
 
 def unpriced_at(candidates: Sequence[Candidate]) -> str:
