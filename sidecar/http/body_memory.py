@@ -192,10 +192,11 @@ class HeldBody(Struct, eq=False):
     def reserve_at_once(self, size: int) -> bool:
         """Reserve memory for `size` bytes in all if that takes no wait; return whether it did."""
         reserved = self._reserved
-        if size > reserved:
-            if not self._memory.take_at_once(size - reserved, self.rank, grows=reserved > 0):
-                return False
-            self._reserved = size
+        if size <= reserved:
+            return True
+        if not self._memory.take_at_once(size - reserved, self.rank, grows=reserved > 0):
+            return False
+        self._reserved = size
         return True
 
     def keep(self, wire: bytes, plain: bytes) -> None:
@@ -210,13 +211,12 @@ class HeldBody(Struct, eq=False):
 
     def release(self) -> None:
         """Forget the bytes: the body is not sent again."""
-        if self.wire:
-            self.wire = b""
-        self.plain = b""
         reserved = self._reserved
         if reserved:
             self._reserved = 0
             self._memory.give_back(reserved, last=True)
+        if self.wire:
+            self.wire = self.plain = b""
         if self.stored is not None:
             self._drop_file()
 

@@ -72,10 +72,11 @@ class RepeatedHead:
             return None
         start = self._start
         end = data.find(b"\r", start, self._end_of_length)
-        if end < 0 or not data.startswith(self.after, end):
-            return None
         digits = data[start:end]
-        return (int(digits), end + self._size_after) if digits.isdigit() else None
+        # Without an end (-1), too little is there for what follows the digits.
+        if not digits.isdigit() or not data.startswith(self.after, end):
+            return None
+        return int(digits), end + self._size_after
 
 
 def take_length(fields: list[HeadField]) -> tuple[int, HeadField] | None:

@@ -100,14 +100,11 @@ class HeadForm(Struct, eq=False):
         found = None if pattern is None else pattern.match(data, 0, MAX_HEAD_BYTES + len(_END))
         if found is None:
             return None
-        return self.head(found[0], [*zip(self.names, found.groups(), strict=True)])
-
-    def head(self, raw: bytes, fields: list[tuple[bytes, bytes]]) -> ResponseHead:
-        """Return the head of this form that has these bytes and fields."""
-        length = self.length
+        values, length = found.groups(), self.length
         return ResponseHead(
-            self.status, self.reason, fields, raw, self.content_type, self.coding,
-            None if length is None else int(fields[length][1]), self.transfer_coding, self,
+            self.status, self.reason, [*zip(self.names, values, strict=True)], found[0],
+            self.content_type, self.coding, None if length is None else int(values[length]),
+            self.transfer_coding, self,
         )  # fmt: skip
 
     def note(self, fields: list[tuple[bytes, bytes]]) -> None:
@@ -230,7 +227,10 @@ def usual_head(data: bytes) -> ResponseHead | None:
     if form is None:
         return None
     form.note(fields)
-    return form.head(raw, fields)
+    return ResponseHead(
+        form.status, form.reason, fields, raw, form.content_type, form.coding,
+        int(digits) if digits else None, form.transfer_coding, form,
+    )  # fmt: skip
 
 
 def _value_at(at: int | None, fields: list[tuple[bytes, bytes]]) -> bytes:

@@ -239,15 +239,15 @@ class UpstreamConnection(WireProtocol, ChunkEvents):
             self._form = head.form
             self._may_stay = True
             self._begin_answer(head)
-            data = data[len(head.raw) :]
-            if head.length is None:
+            data, length = data[len(head.raw) :], head.length
+            if length is None:
                 return _CHUNKED_HEAD + data
-            if len(data) == head.length:  # as of most: it arrived with its head
+            if len(data) == length:  # as of most: it arrived with its head
                 self.body.fill(data)
                 if self._upload is not None:
                     self._judge_upload()
                 return b""
-            self._bytes_left = head.length
+            self._bytes_left = length
         taken = data[: self._bytes_left]
         self._bytes_left -= len(taken)
         if taken and self.body.feed(taken):
