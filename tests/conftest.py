@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ import pytest
 import pytest_asyncio
 from hypothesis import settings
 from property_tests import MAX_EXAMPLES
+from pytest_timeout import Settings
 from running_sidecar import Sidecar
 from running_sidecar import sidecar as start_sidecar
 from scripted_vendor import ScriptedVendor
@@ -56,6 +58,8 @@ KEYS = ("gpt", "claude", "gemini", "off", "old", "mini", "renamed")
 
 
 NOTHING_LEFT_OUT = "SIDECAR_NO_SKIPS"
+REPEAT_TIMEOUT_SECONDS = 5.0
+"""Seconds until a timeout that did not end its test is raised again."""
 Report = pytest.TestReport | pytest.CollectReport
 
 
@@ -67,6 +71,16 @@ def pytest_runtest_makereport() -> Generator[None, Report, Report]:
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report() -> Generator[None, Report, Report]:
     return _insist((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_timeout_set_timer(settings: Settings) -> Generator[None, object, object]:
+    """Raise a timeout again and again until the test has ended: the first may be raised in a task
+    that nobody awaits, or be taken for a failure of one example."""
+    done = yield
+    if settings.method == "signal":
+        signal.setitimer(signal.ITIMER_REAL, settings.timeout, REPEAT_TIMEOUT_SECONDS)
+    return done
 
 
 def _insist(report: Report) -> Report:
