@@ -305,10 +305,11 @@ async def _open_listeners(
     context = _admin_context(services, events, state, addresses)
     side = Admin(Console(context, guard), services, guard, opened, draining)
     socket = stack.enter_context(socket_place(state))
-    own, tcp = (AgentServer(each, refuse_message) for each in (side.over_socket, side.over_tcp))
-    await stack.enter_async_context(listening_unix(own, socket))
+    commands = AgentServer(side.over_socket, refuse_message)
+    await stack.enter_async_context(listening_unix(commands, socket))
+    admin = AgentServer(side.over_tcp, refuse_message)
     admin_urls = await stack.enter_async_context(
-        listening(tcp, (server.admin,), side.console.close)
+        listening(admin, (server.admin,), side.console.close)
     )
 
     async def drain() -> None:

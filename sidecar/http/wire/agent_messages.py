@@ -1,4 +1,4 @@
-"""Requests of agents as they arrive, and responses as they are written."""
+"""Requests of agents and of the admin side as they arrive, and responses as they are written."""
 
 from __future__ import annotations
 

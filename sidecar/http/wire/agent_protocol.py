@@ -1,4 +1,4 @@
-"""The agents' listener: one task for each request, one request at a time on a connection.
+"""Connections of agents and of the admin side: one task for each request, one at a time.
 
 This module adds to the requests that arrive the versions that are served, and the end of a
 connection. No response and no log line quotes a request that cannot be parsed: a malformed header
