@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
+
+from msgspec import Struct
 
 from sidecar import Quota, QuotaKind, Vendor, seconds_until, sent_at
 
@@ -14,8 +16,7 @@ _AMOUNT = re.compile(r"\d{1,6}(?:\.\d{1,15})?", re.ASCII)
 _FIGURE = re.compile(r"(-?\d{1,15})(?:\.\d{1,15})?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class RateLimitHeaders:
+class RateLimitHeaders(Struct, frozen=True):
     """The headers of one rate limit of a vendor.
 
     `limit`, `remaining` and `reset` are the names of headers. `seconds` is the length of the

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from sidecar.agents.agent import Agent, filled
 from sidecar.agents.files import AgentFile, dumped, laid_over, read_content, with_values
@@ -17,8 +18,7 @@ _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 _LOOPBACK = "127.0.0.1,localhost,::1"
 
 
-@dataclass(frozen=True, slots=True)
-class AgentTarget:
+class AgentTarget(Struct, frozen=True):
     """Where an agent is pointed: the base URL, the secret of its key, the model if one is named.
     `takes_login` is True where a provider of the key takes the agent's own login."""
 
@@ -33,8 +33,7 @@ class AgentTarget:
         return {"base": self.base, "key": self.key, "model": self.model or ""}
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(Struct, frozen=True):
     """The arguments, with the program, and the whole environment of an agent."""
 
     argv: list[str]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -38,8 +37,7 @@ Json = dict[str, Any]
 TextPlace = tuple[object, ...]
 
 
-@dataclass(slots=True)
-class TextSlot:
+class TextSlot(msgspec.Struct):
     """A text in an answer: `owner[field]`. `place` tells apart the texts of a stream; `is_piece` is
     whether more of the text may follow in the next event."""
 

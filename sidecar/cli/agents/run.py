@@ -8,11 +8,10 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from msgspec import structs
+from msgspec import Struct, structs
 
 from sidecar.admin.api_types.config import ProcessStatus
 from sidecar.admin.api_types.entities import ChildKeyInfo
@@ -38,8 +37,7 @@ from sidecar.config.schema.addresses import local_url
 from sidecar.humanize import count, money, plural, printable, share, span
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """The order of a user: the agent, its words, and the key that it gets."""
 
     agent: Agent

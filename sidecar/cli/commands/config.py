@@ -8,11 +8,11 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import click
+from msgspec import Struct
 
 from sidecar.admin.api_types.config import ProcessStatus, ReloadReport
 from sidecar.cli.apply import confirm, note_difference
@@ -89,8 +89,7 @@ def check_command(file: Path | None, full: bool, strict: bool, config: Path, sta
     _note_status(process, opened.text)
 
 
-@dataclass(frozen=True, slots=True)
-class _Process:
+class _Process(Struct, frozen=True):
     """State of the running process.
 
     `status` is None when it serves another file, or none runs. `credentials`: by reference, why the
@@ -98,7 +97,7 @@ class _Process:
     """
 
     status: ProcessStatus | None = None
-    credentials: Mapping[str, str] = field(default_factory=dict)
+    credentials: Mapping[str, str] = {}
 
 
 def warnings_of(opened: OpenedConfig, process: _Process) -> list[str]:

@@ -7,7 +7,6 @@ import itertools
 import os
 import sys
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 
 import click
 from click.core import ParameterSource
+from msgspec import Struct
 
 from sidecar.admin.api_types.config import ProcessStatus
 from sidecar.agents.shells import line_for
@@ -47,8 +47,7 @@ PROBE_TIMEOUT_SECONDS = 0.3
 """Seconds that a local server has to answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class FoundVendor:
+class FoundVendor(Struct, frozen=True):
     """A vendor that could be used, and where it was found. `by` is the vendor that serves its API
     in its place."""
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+from msgspec import Struct
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -40,16 +40,14 @@ _MARKS = {"answering": "●*", "asked": "○o", "arriving": "·.", "waiting": "�
 _URGENT = {"interactive": "bold", "normal": "", "background": "dim"}
 
 
-@dataclass(frozen=True, slots=True)
-class ScreenSize:
+class ScreenSize(Struct, frozen=True):
     """Columns and rows; None is as many rows as needed."""
 
     width: int
     height: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(Struct, frozen=True):
     """A table of the frame: its columns and rows.
 
     `right`: columns of figures; `yielding`: columns that are cut where the width is short.
