@@ -89,7 +89,9 @@ class Admin(Struct):
             secret = self.services.vault.secret(token)
             sent = request.headers.get("Authorization", "")
             wanted = "" if secret is None else f"Bearer {secret.reveal()}"
-            if not wanted or not hmac.compare_digest(sent.encode(), wanted.encode()):
+            if not wanted or not hmac.compare_digest(
+                sent.encode("utf-8", "surrogateescape"), wanted.encode()
+            ):
                 raise ProxyError(
                     ErrorKind.INVALID_KEY, "/metrics needs the token of server.metrics_token"
                 )

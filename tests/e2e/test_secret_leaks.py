@@ -250,3 +250,9 @@ async def test_key_secret_in_a_path_or_model_is_not_shown_elsewhere(
     await proxy.ask(CHAT, BODY, headers=[("User-Agent", f"{text}/1")])
     found = parse(await talk(proxy.admin_port, request("GET", "/metrics", headers)))
     assert (found.status, text.encode() in found.body) == (200, False)
+
+
+@pytest.mark.parametrize("sent", ["", "Bearer ", f"Bearer {HEADER}x", "Bearer \udcff\udcfe"])
+async def test_metrics_are_refused_without_their_token(proxy: Sidecar, sent: str) -> None:
+    asked = request("GET", "/metrics", {"Authorization": sent})
+    assert parse(await talk(proxy.admin_port, asked)).status == 401
