@@ -10,9 +10,9 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from msgspec.structs import replace
 from real_redis import redis_server
 from recorded_answers import RECORDED
 from running_sidecar import Raw, Sidecar, sidecar
