@@ -277,7 +277,7 @@ class Metrics:
         """
         self.before_render()
         text = await self._registry.text(from_zero=from_zero)
-        text += machine_text()
+        text += await asyncio.to_thread(machine_text)  # its imports would delay calls
         return text
 
     def _samples(self, name: str) -> Family[Sample]:

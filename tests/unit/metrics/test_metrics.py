@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import random
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,27 @@ class Scrape:
 
 async def scrape(metrics: Metrics) -> Scrape:
     return Scrape(await metrics.render())
+
+
+FIRST_SCRAPE = """
+import asyncio, sys, threading
+from sidecar.metrics.metrics import Metrics
+
+class Watcher:
+    def find_spec(self, name, path=None, target=None):
+        if name == "prometheus_client":
+            print("on the loop:", threading.current_thread() is threading.main_thread())
+
+sys.meta_path.insert(0, Watcher())
+asyncio.run(Metrics(version="1.2.3").render())
+"""
+
+
+def test_first_scrape_imports_nothing_large_on_the_loop() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_SCRAPE], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "on the loop: False\n", done.stderr
 
 
 async def test_call_is_counted_by_key_provider_model_and_outcome() -> None:
