@@ -1,11 +1,12 @@
 """The transforms `translate` and `count_tokens`: a provider serves clients of another API.
 
-The translation itself is imported with the first call that needs it: most configurations never do.
+The translation itself is imported where the file uses it: most configurations never do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar
 
 from sidecar import (
@@ -62,6 +63,12 @@ class CountTokens(Transform):
     name = "count_tokens"
     title = "Tokens are estimated where the provider does not count them"
 
+    def configured(self, options: Mapping[str, tuple[str, ...]]) -> CountTokens:
+        """Return the transform. The translation is imported now: later it would delay the calls of
+        that moment."""
+        import_module("sidecar_transforms.translation")
+        return self
+
     def target(self, dialect: str, endpoint: str, vendor: Vendor) -> TransformTarget | None:
         """Return a local target if the endpoint counts tokens and the vendor lacks it."""
         serving = vendor.dialects.get(dialect)
@@ -102,6 +109,7 @@ class Translate(CountTokens):
         named = options.get("api", ())
         if not _APIS.keys() >= set(named):
             raise ValueError(f"api of translate is one of: {', '.join(_APIS)}")
+        super().configured(options)
         return Translate(frozenset(_APIS[name] for name in named))
 
     def connects(self, vendor: Vendor, upstream: Vendor) -> bool:
