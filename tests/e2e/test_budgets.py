@@ -355,7 +355,7 @@ async def test_priced_as_gives_an_alias_its_price_before_the_first_answer(
         record = await proxy.record()
         assert record.cost is not None
         assert record.cost.charged == 2 * NANODOLLARS
-    assert not [r for r in caplog.records if r.name == "sidecar.scheduling.estimates"]
+    assert not [r for r in caplog.records if r.name == "sidecar.pricing"]
 
 
 COUNTING = """
