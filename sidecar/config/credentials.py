@@ -46,7 +46,7 @@ class Vault:
 
     `clock` is monotonic seconds. Resolving blocks (`load`, off the loop); looking up does not.
     `on_replaced` are called on the loop with the references whose secret changed. `version` is
-    another number once anything was resolved anew, so that what was looked up before may differ.
+    another number whenever secrets were resolved again: what was looked up before may differ.
     """
 
     def __init__(self, environ: Mapping[str, str], clock: Callable[[], float]) -> None:
@@ -75,7 +75,7 @@ class Vault:
         self._note_replaced(held)
         self._resolved = held
         self._rejected = {ref: old for ref, old in self._rejected.items() if ref in wanted}
-        self._forget_usable()
+        self._begin_version()
 
     def secret(self, ref: CredentialRef) -> Secret | None:
         """Return the secret; None when there is none, or none can be resolved (see `why_not`)."""
@@ -101,7 +101,7 @@ class Vault:
         """Return why the provider cannot be used; "" when it can."""
         return self.usable(provider)[1]
 
-    def _forget_usable(self) -> None:
+    def _begin_version(self) -> None:
         self._usable = {}
         self.version += 1
 
@@ -157,7 +157,7 @@ class Vault:
                 new = _Resolved(old.secret, "", old.stamp, new.resolved_at)
             self._note_replaced({ref: new})
             self._resolved[ref] = new
-        self._forget_usable()
+            self._begin_version()  # the next one may take long to resolve
 
     def announce(self) -> None:
         """Call `on_replaced` with the references whose secret changed since the last time.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -256,3 +257,24 @@ def test_version_changes_with_what_is_resolved(tmp_path: Path) -> None:
     vault.load(snapshot(file))
     versions.append(vault.version)
     assert (len(set(versions)), vault.secret(file)) == (3, Secret("two"))
+
+
+def test_version_changes_before_the_next_one_of_several_is_resolved(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("one", "two")]
+    for path in paths:
+        path.write_text("old")
+    files = [ref(SecretSource.FILE, str(path)) for path in paths]
+    vault = held(*files)
+    seen = [(vault.version, [vault.secret(each) for each in files])]
+
+    def each_with_what_is_known_then() -> Iterator[CredentialRef]:
+        for path, file in zip(paths, files, strict=True):
+            path.write_text("new")
+            yield file
+            seen.append((vault.version, [vault.secret(each) for each in files]))
+
+    vault.renew(each_with_what_is_known_then())
+    versions, secrets = zip(*seen, strict=True)
+    old, new = Secret("old"), Secret("new")
+    assert secrets == ([old, old], [new, old], [new, new])
+    assert len(set(versions)) == 3
