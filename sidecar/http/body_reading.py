@@ -61,7 +61,7 @@ async def read_body(content: IncomingBody, maximum: int, held: HeldBody) -> byte
         return body
     length = content.length
     try:
-        if length is not None and length <= min(held.reserved, HELD_BODY_BYTES):
+        if length is not None and length <= min(maximum, held.reserved, HELD_BODY_BYTES):
             return await _gathered(content)
         return await _read_in_pieces(content, maximum, held)
     except TimeoutError:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.errors import Fault, UpstreamError
+from sidecar.errors import Fault, ProxyError, UpstreamError
+from sidecar.http.body_memory import BodyMemory, HeldBody
+from sidecar.http.body_reading import read_body
 from sidecar.http.wire.framing import IncomingBody
 
 READS = st.lists(st.lists(st.binary(min_size=1, max_size=5), min_size=1, max_size=3), max_size=8)
@@ -102,6 +105,18 @@ def test_error_of_a_sink_is_raised_to_the_task_and_ends_the_body(*, is_only: boo
         assert calls == [b"a"]
 
     asyncio.run(failing())
+
+
+async def test_declared_body_above_the_limit_is_refused_whatever_is_reserved() -> None:
+    held = HeldBody(BodyMemory(1000, Path(), asyncio.get_running_loop().time))
+    await held.reserve(10)
+    body = IncomingBody(lambda: None, 10)
+    task = asyncio.create_task(read_body(body, 9, held))
+    await asyncio.sleep(0)
+    body.feed(b"a" * 10)
+    body.finish()
+    with pytest.raises(ProxyError, match="larger than 9 bytes"):
+        await task
 
 
 @given(READS, st.booleans())
