@@ -199,7 +199,7 @@ class Relay:
         if self.first_byte is None:
             self.first_byte = self._request.connection.loop.time()
         self.passed += len(data)
-        is_ordinary = self._meter.feed(data)
+        is_ordinary = self._meter.feed(data) is True  # a plugin may return what it likes
         masking = self._masking
         if masking is not None and not (is_ordinary and masking.is_between_events):
             data = masking.feed(data)

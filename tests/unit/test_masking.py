@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from itertools import pairwise
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,8 @@ from sidecar import Endpoint, ModelAt
 from sidecar.masking import MIN_CREDENTIAL_CHARS, CredentialMask
 from sidecar.plugin_api.manager import discover
 from sidecar.plugin_api.sse import EventSplitter
+from sidecar.plugin_api.usage_meter import BaseMeter
+from sidecar.proxy.relay import Relay
 from sidecar.proxy.stream.error_masking import (
     MASKED_BODY_BYTES,
     MAX_HELD_BYTES,
@@ -219,6 +222,28 @@ def test_event_that_a_meter_finds_ordinary_needs_no_mask(
             is_ordinary = meter.feed(piece)
             passed += piece if is_ordinary and mask.is_between_events else mask.feed(piece)
     assert (passed + mask.rest()).removeprefix(b": begun\n\n") == seen
+
+
+class Counting(BaseMeter):
+    """Returns from `feed` what older meters may return: anything."""
+
+    def feed(self, data: bytes) -> Any:
+        return len(data)
+
+
+def test_only_true_of_a_meter_makes_an_event_pass_without_the_mask() -> None:
+    relay = Relay(cast(Any, None))
+    relay.first_byte, relay._meter = 0.0, Counting()
+    relay._masking = filter_of("openai", CREDENTIAL)
+    error = b'data: {"error":{"message":"%b"}}\n\n'
+    masked = error % (b"*" * len(CREDENTIAL))
+    assert relay._changed(error % CREDENTIAL.encode()) == masked
+
+
+@given(text=CREDENTIALS, data=st.data())
+def test_data_that_has_the_opening_may_hold_it(text: str, data: st.DataObject) -> None:
+    mask = CredentialMask(text)
+    assert mask.may_hold(b"a" + data.draw(spelled(text[:12])).encode() + b"a")
 
 
 @pytest.mark.parametrize("dialect", ORDINARY)
