@@ -38,7 +38,8 @@ before and did not read the request. Later, the request may have been served and
 MAX_INLINE_RESPONSE_BYTES = 1 << 20
 """Responses up to this size are relayed in one write."""
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-_MAX_ADDRESSES = 1000
+_MAX_WAYS = 1000
+"""Addresses to which the way is kept; all are found again when there are more."""
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _ENDS_A_TARGET = re.compile(r"[\0- \x7f]")
 
@@ -227,14 +228,15 @@ class Upstream:
             until = self._loop.time() + timeouts.first_byte
 
     def _new_way(self, provider: Provider, url: str) -> _Way:
-        """Find the way to an address. Raises `ValueError` for one that no request can name."""
+        """Return the way to an address, and keep it. Raises `ValueError` for an address that no
+        request can name."""
         target = target_of(url)
         tls = self._context(provider.ca_file) if target.is_tls else None
         proxy = _proxy_of_environment(target) if provider.proxy == "env" else provider.proxy
         endpoint = Destination(target.host, target.port, tls, proxy)
         way = _Way(target, endpoint, self._pool.idle(endpoint))
         if provider.proxy != "env":  # the environment may change
-            if len(self._ways) >= _MAX_ADDRESSES:
+            if len(self._ways) >= _MAX_WAYS:
                 self._ways.clear()
             self._ways[url, provider.ca_file, provider.proxy] = way
         return way
@@ -273,7 +275,8 @@ class Target(NamedTuple):
 
 
 class _Way(Struct, frozen=True):
-    """The way of requests to one address. `idle` has the kept connections of its destination."""
+    """Where requests to one address go: what they name, to which destination, and the connections
+    that are idle there."""
 
     target: Target
     endpoint: Destination

@@ -122,6 +122,7 @@ class RelayedResponse:
         connection = self._connection
         transport = connection.transport
         if data:
+            # `send` and `chunk_of`, without two calls for each piece of a stream.
             if transport is None or transport.is_closing():
                 raise ConnectionResetError("the client left")
             transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)

@@ -35,7 +35,7 @@ class ParserEvents(HTTPProtocol):
 
 
 class ChunkEvents(ParserEvents):
-    """Know whether the latest chunk has ended. A part of the next one's size may have come then."""
+    """Note whether the latest chunk has ended. A part of the next one may have arrived, too."""
 
     is_chunk_over = False
 
@@ -103,7 +103,8 @@ class IncomingBody(Struct, eq=False):
         return self.size > HELD_BODY_BYTES
 
     def receive(self, data: bytes) -> bool:
-        """Do what `feed` and `deliver` do, for the only bytes of a read."""
+        """Do what `feed` and `deliver` do, for the only bytes of a read: without a list of pieces.
+        Return whether too many are unread."""
         sink = self._sink
         if sink is None or self.pieces or self._error is not None:
             is_too_much = self.feed(data)

@@ -76,7 +76,8 @@ class ResponseHead(Struct):
 
 
 class HeadForm(Struct, eq=False):
-    """The common parts of usual heads that differ in nothing that is read but the body's length.
+    """The common parts of usual heads. These differ only in the body's length, and in values that
+    are not read.
 
     Attributes:
         names: The names of all fields.
@@ -108,7 +109,8 @@ class HeadForm(Struct, eq=False):
         )  # fmt: skip
 
     def note(self, fields: list[tuple[bytes, bytes]]) -> None:
-        """Have the form read further heads, if this is not the first one of it."""
+        """Note that a head of this form came; make `pattern` when the second one does: many forms
+        never come again, and making it takes as long as hundreds of its matches."""
         if self._came and self.pattern is None:
             first = re.escape(f"HTTP/1.1 {self.status} {self.reason}".encode())
             lines = b"".join([b"\r\n%b: (%b)" % (re.escape(n), _value_of(n, v)) for n, v in fields])
@@ -156,7 +158,7 @@ class _Layout(Struct):
 class _Layouts(dict[tuple[bytes, ...], _Layout | None]):
     """The layouts of heads by the names of their fields; None where only the parser may read on.
 
-    A provider has few: they make the reading of a head a few searches, whatever its fields are.
+    A provider has few: nothing is asked of a name again.
     """
 
     def __missing__(self, names: tuple[bytes, ...]) -> _Layout | None:

@@ -69,8 +69,8 @@ class UpstreamConnection(WireProtocol, ChunkEvents):
         self._reset_parsing()
 
     def _reset_parsing(self) -> None:
-        """Forget what was read with a parser. An answer that was read without leaves nothing, if
-        its connection can be used again."""
+        """Forget what reading with a parser has left. Reading without one leaves nothing here on a
+        connection that can be used again."""
         self._parser: HttpResponseParser | None = None
         self._bytes_left = 0
         self._status_text = b""
@@ -192,7 +192,7 @@ class UpstreamConnection(WireProtocol, ChunkEvents):
     def data_received(self, data: bytes) -> None:
         """Read on in the answer."""
         if self._is_between_chunks and (chunk := only_chunk(data)):
-            # As most of a stream: without it, the parser's state is the same.
+            # As most of a stream. The parser need not see it: its state after it is the same.
             self.deadline = self.loop.time() + self._idle
             if self.body.receive(chunk):
                 self.pause_body()
@@ -232,9 +232,8 @@ class UpstreamConnection(WireProtocol, ChunkEvents):
         if self._head is None:
             if self._method in _UNUSUAL_METHODS:
                 return data
-            form = self._form
-            head = (form and form.find(data)) or usual_head(data)
-            if head is None:
+            head = None if self._form is None else self._form.find(data)
+            if head is None and (head := usual_head(data)) is None:
                 return data
             self._form = head.form
             self._may_stay = True
