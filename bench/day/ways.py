@@ -29,7 +29,7 @@ from sidecar.routing.affinity import Affinity
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 from sidecar.routing.request_rewrite import Rewriter
-from sidecar.scheduling.estimates import Estimates
+from sidecar.scheduling.estimates.tokens import Estimates
 from sidecar.scheduling.limiter import Demand, LimitUnit, demand_of
 from sidecar.scheduling.windows import CountingLimiter
 

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from sidecar.scheduling.estimates import CallLimiters
+from sidecar.scheduling.estimates.demand import CallLimiters
 from sidecar.scheduling.fair_queue import FairQueue
 from sidecar.scheduling.lease import (
     TIMER_SLACK_SECONDS,
@@ -106,14 +106,14 @@ class Admission:
         for cooldown in limiters.cooldowns:
             if not cooldown.at_rest or cooldown.queue:
                 return None
-        demand, now, windows = option.demand, self._clock(), limiters.windows
-        for limiter in windows:
+        demand, now, others = option.demand, self._clock(), limiters.others
+        for limiter in others:
             if limiter.queue or not limiter.allows(demand[limiter.unit], urgency, now):
                 return None
         taken: list[tuple[Limiter, Any]] = []
         if limiters.quotas and not take_all(limiters.quotas, demand, now, taken):
             return None
-        for limiter in windows:
+        for limiter in others:
             reservation = limiter.acquire(demand[limiter.unit], urgency, now)
             if reservation is not None:
                 taken.append((limiter, reservation))

@@ -26,23 +26,20 @@ from sidecar.scheduling.cooldown import (
     OfflineBreaker,
     classify_connection_error,
 )
-from sidecar.scheduling.estimates import (
-    UNPRICED,
+from sidecar.scheduling.estimates.demand import (
     CallLimiters,
-    Estimates,
-    Pricing,
     binds_free_calls,
-    estimate_tokens,
     estimated_demand,
     option_at,
-    unpriced_at,
     used_demand,
 )
+from sidecar.scheduling.estimates.money import UNPRICED, Pricing, unpriced_at
+from sidecar.scheduling.estimates.tokens import Estimates, estimate_tokens
 from sidecar.scheduling.fleet.identity import Identities, SecretOf
 from sidecar.scheduling.fleet.leases import Leases, LocalLeases, SharedLeases
 from sidecar.scheduling.fleet.upstream_facts import UpstreamFacts
 from sidecar.scheduling.lease import AdmissionOption, Blocked, Lease, NotAdmitted, Sources, Waiter
-from sidecar.scheduling.limiter import MAX_SAVED_RETRIES, Demand, Limiter, RetryBudget
+from sidecar.scheduling.limiter import MAX_SAVED_RETRIES, Demand, Limiter, LimitUnit, RetryBudget
 from sidecar.scheduling.limits import CallScopes, ConfiguredLimit, Limits, current_key
 from sidecar.scheduling.pauses import Pauses
 from sidecar.scheduling.upstream_health import Headed, UpstreamHealth, Upstreams
@@ -219,7 +216,7 @@ class Scheduler:
             by_size = option.by_size
             if by_size is None:
                 by_size, _ = estimate_tokens(at, call.held.size, call.facts.max_output)
-            _, _, input_tokens, output_tokens, *_ = used
+            input_tokens, output_tokens = used[LimitUnit.INPUT], used[LimitUnit.OUTPUT]
             self._estimates.learn(call.key.name, model, by_size, input_tokens, output_tokens)
         return used
 

@@ -197,12 +197,9 @@ class Upstreams:
 
     def record_success(self, key: UpstreamKey) -> list[Limiter]:
         """End the cooldowns of an upstream that answered; return the limiters that opened."""
-        health = self._upstreams.get(key) or self._at(key)
-        credential_key = health.credential_key
-        credential = self._upstreams.get(credential_key) or self._at(credential_key)
+        health = self._at(key)
+        credential = self._at(health.credential_key)
         credential.has_answered = True
-        if credential.cooldown.at_rest and health.cooldown.at_rest:
-            return []
         opened: list[Limiter] = []
         for each in (credential, health):  # without a family, one twice
             if not each.cooldown.at_rest:

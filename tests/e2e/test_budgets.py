@@ -19,7 +19,7 @@ from scripted_vendor import ScriptedVendor, answer, cut
 from vendor_apis import until
 
 from sidecar.records import NANODOLLARS
-from sidecar.scheduling.estimates import MIN_SAMPLES
+from sidecar.scheduling.estimates.tokens import MIN_SAMPLES
 from sidecar.scheduling.limiter import LimitUnit
 
 YAML = """

@@ -31,7 +31,7 @@ from vendor_apis import figures, settled
 
 from sidecar.errors import ErrorKind, LocalReply
 from sidecar.records import AttemptUsage, CallRecord, Cost, Usage, UsageState
-from sidecar.scheduling.estimates import MIN_SAMPLES
+from sidecar.scheduling.estimates.tokens import MIN_SAMPLES
 
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
 ASKED = b'{"model":"m","stream":true,"max_tokens":900}'

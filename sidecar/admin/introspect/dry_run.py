@@ -19,7 +19,7 @@ from sidecar.proxy.stream.transforming import TransformNotes
 from sidecar.records import NANODOLLARS
 from sidecar.routing.affinity import Affinity, ConversationKey
 from sidecar.routing.candidates import Candidate
-from sidecar.scheduling.estimates import LEAST_NANO_DOLLARS
+from sidecar.scheduling.estimates.money import LEAST_NANO_DOLLARS
 from sidecar.scheduling.lease import AdmissionOption, Blocked, NotAdmitted, Waiter
 from sidecar.scheduling.limiter import LimitUnit
 from sidecar.scheduling.pauses import PauseLimiter

@@ -30,7 +30,7 @@ from sidecar.plugin_api.transform import ANY_ENDPOINT, TransformTarget
 from sidecar.routing import candidates as routing
 from sidecar.routing.allowed_models import may_use
 from sidecar.routing.candidates import Candidate
-from sidecar.scheduling.estimates import UNPRICED
+from sidecar.scheduling.estimates.money import UNPRICED
 
 _ANY = Endpoint(ANY_ENDPOINT, ModelAt.BODY)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.scheduling.estimates import (
+from sidecar.scheduling.estimates.tokens import (
     DEFAULT_OUTPUT_TOKENS,
     KEPT_SAMPLES,
     MAX_PAIRS,

@@ -24,7 +24,7 @@ from sidecar.plugin_api.manager import Registry, discover
 from sidecar.plugin_api.vendor import Quota, QuotaKind
 from sidecar.pricing import price_list
 from sidecar.pricing.prices import Prices
-from sidecar.records import Usage
+from sidecar.records import Cost, Usage
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate, plan_candidates
 from sidecar.scheduling.lease import Lease, Sources
@@ -268,6 +268,22 @@ def test_quota_that_counts_a_call_already_does_not_settle_it_again() -> None:
             fast.clock.advance(1.0)
         quotas = [quota for each in fast.scheduler.upstreams for quota in each.quotas.values()]
         assert [(quota.level, quota.pending) for quota in quotas] == [(90.0, 0), (14_000.0, 0)]
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("key", ["plain", "tokens"])
+def test_amounts_of_a_demand_are_in_one_order(key: str) -> None:
+    async def scenario(fast: World, _: World) -> None:
+        await fast.arrive(*fast.call(key, 4000))
+        ((lease, call),) = fast.running
+        expected = lease.option.demand
+        read, most = expected[LimitUnit.INPUT], expected[LimitUnit.OUTPUT_UPPER_BOUND]
+        assert 0 < read < most
+        assert expected == demand_of(read, most)
+        usage = Usage(input_tokens=3000, output_tokens=500)
+        used = fast.scheduler.settle(lease, call, usage, Cost(7, 9, ""), complete=True)
+        assert used == demand_of(3000, 500, 9)
 
     play(scenario)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.config.model import Period, Urgency
-from sidecar.scheduling.estimates import CallLimiters
+from sidecar.scheduling.estimates.demand import CallLimiters
 from sidecar.scheduling.limiter import MINUTE_SECONDS, NEVER, LimitUnit, demand_of
 from sidecar.scheduling.windows import (
     CalendarWindow,
