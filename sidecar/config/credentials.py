@@ -54,7 +54,8 @@ class Vault:
         self._clock = clock
         self._resolved: dict[CredentialRef, _Resolved] = {}
         self._local: Mapping[bytes, tuple[Key, KeyHash]] = {}
-        self._usable: dict[str, tuple[tuple[CredentialRef, ...], str]] = {}
+        self._usable: dict[str, tuple[Provider, tuple[tuple[CredentialRef, ...], str]]] = {}
+        """What is known of providers by name; a reload has another provider of the same name."""
         self._replaced: list[CredentialRef] = []
         self._rejected: dict[CredentialRef, Secret | None] = {}
         self.version = 0
@@ -92,10 +93,10 @@ class Vault:
 
         The reason is "" when the provider can be used.
         """
-        found = self._usable.get(provider.name)
-        if found is None:
-            found = self._usable[provider.name] = self._find_usable(provider)
-        return found
+        known = self._usable.get(provider.name)
+        if known is None or known[0] is not provider:
+            known = self._usable[provider.name] = provider, self._find_usable(provider)
+        return known[1]
 
     def unavailable(self, provider: Provider) -> str:
         """Return why the provider cannot be used; "" when it can."""

@@ -259,6 +259,15 @@ def test_version_changes_with_what_is_resolved(tmp_path: Path) -> None:
     assert (len(set(versions)), vault.secret(file)) == (3, Secret("two"))
 
 
+def test_call_under_the_earlier_file_does_not_tell_what_the_new_one_may_use() -> None:
+    before, after = ref(SecretSource.ENV, "ONE"), ref(SecretSource.ENV, "TWO")
+    vault = held(before, environ={"ONE": "a", "TWO": "b"})
+    earlier, later = snapshot(before).providers["p"], snapshot(after).providers["p"]
+    vault.load(snapshot(after))
+    vault.usable(earlier)
+    assert vault.usable(later) == ((after,), "")
+
+
 def test_version_changes_before_the_next_one_of_several_is_resolved(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("one", "two")]
     for path in paths:
