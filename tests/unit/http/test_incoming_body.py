@@ -107,6 +107,22 @@ def test_error_of_a_sink_is_raised_to_the_task_and_ends_the_body(*, is_only: boo
     asyncio.run(failing())
 
 
+async def test_body_that_still_arrives_is_whole_however_often_its_progress_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sidecar.http.body_reading._GRAIN_SECONDS", 0.0)
+    held = HeldBody(BodyMemory(1000, Path(), asyncio.get_running_loop().time))
+    await held.reserve(9)
+    body = IncomingBody(lambda: None, 9)
+    task = asyncio.create_task(read_body(body, 9, held))
+    for at in range(9):
+        for _ in range(5):
+            await asyncio.sleep(0)
+        body.feed(b"%d" % at)
+    body.finish()
+    assert await task == b"012345678"
+
+
 async def test_declared_body_above_the_limit_is_refused_whatever_is_reserved() -> None:
     held = HeldBody(BodyMemory(1000, Path(), asyncio.get_running_loop().time))
     await held.reserve(10)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pytest
+from msgspec import structs
 
 from sidecar.config.credentials import Vault
 from sidecar.config.model import (
@@ -23,7 +24,15 @@ from sidecar.errors import ErrorKind, ProxyError, SourceLocation
 from sidecar.plugin_api.dialect import Dialect, Endpoint, ModelAt
 from sidecar.plugin_api.vendor import Serving, Vendor
 from sidecar.routing.allowed_models import may_use
-from sidecar.routing.candidates import Plan, Plans, in_order, plan_candidates, require_candidates
+from sidecar.routing.caller_login import find_login
+from sidecar.routing.candidates import (
+    Plan,
+    Plans,
+    in_order,
+    plan_candidates,
+    require_candidates,
+    with_login,
+)
 
 PLACE = SourceLocation("routes.yaml", 7)
 CHAT = Endpoint("chat", ModelAt.BODY)
@@ -246,6 +255,25 @@ def test_plan_is_kept_while_the_configuration_and_the_credentials_stay() -> None
     assert (names(kept), find("m") is kept) == (["a", "b"], True)
     plans.clear()
     assert find("m") is not kept
+
+
+def test_logins_of_two_callers_have_addresses_of_their_own() -> None:
+    credential = CredentialRef(SecretSource.CALLER, "caller", PLACE)
+    taker = structs.replace(provider("a"), credentials=(credential,))
+    kept = plan_candidates(
+        key(Route(taker, PLACE)), DIALECT, CHAT, ("m",), lambda _: ((credential,), ""), lambda: 0.0
+    )
+    assert kept.login_takers == ("a",)
+    logins = [
+        find_login([(b"authorization", f"Bearer sk-ant-oat01-{each}".encode())]) for each in "xy"
+    ]
+    assert None not in logins
+    kept.candidates[0].latest_address.asked = ("kept with the candidate",)
+    mine, yours = (with_login(kept, each).candidates[0] for each in logins)
+    (plain,) = kept.candidates
+    addresses = [each.latest_address for each in (plain, mine, yours)]
+    assert [each.login for each in (plain, mine, yours)] == [None, *logins]
+    assert len(set(map(id, addresses))) == 3
 
 
 def test_plan_that_chance_or_size_decides_is_made_for_each_call() -> None:
