@@ -92,14 +92,13 @@ class UpstreamConnection(WireProtocol, ChunkEvents):
         self._may_stay = self.received = self._is_idle = False
         self._is_asked = True
         self.body = IncomingBody(self.resume_body)
-        size = len(body) if isinstance(body, bytes) else NEVER
-        if size <= INLINE_BODY_BYTES and isinstance(body, bytes):
-            transport.write(head + body)
-        elif size <= PIECE_BYTES and isinstance(body, bytes):
-            transport.writelines((head, body))
-        else:
+        if not isinstance(body, bytes) or len(body) > PIECE_BYTES:
             transport.write(head)
             self._upload = self.loop.create_task(self._send_body(head, body))
+        elif len(body) <= INLINE_BODY_BYTES:
+            transport.write(head + body)
+        else:
+            transport.writelines((head, body))
 
     async def read_head(self, until: float, expiry_reason: str) -> ResponseHead:
         """Wait for the head of the answer, at most `until` (seconds of the loop's clock).
