@@ -48,6 +48,20 @@ async def test_edit_in_place_takes_effect(proxy: Sidecar) -> None:
     await is_in_force(proxy)
 
 
+async def test_edit_takes_effect_by_its_event_alone(
+    tmp_path: Path, vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sidecar.config.manager.POLL_SECONDS", 1e6)
+    other = tmp_path / "other"
+    async with start_sidecar(tmp_path, YAML.format(url=vendor.url), KEYS) as proxy:
+        with proxy.file.open("a") as file:
+            file.write(MORE)
+        # The watch may begin only after the edit: further events in the folder follow.
+        await until(
+            lambda: bool(other.write_text("x")) and "more" in proxy.running.snapshot.keys, SOON
+        )
+
+
 async def test_file_renamed_over_the_old_one_takes_effect(proxy: Sidecar) -> None:
     new = proxy.file.with_suffix(".tmp")
     new.write_text(proxy.file.read_text() + MORE)
