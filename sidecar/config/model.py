@@ -158,11 +158,11 @@ class Provider(Struct, frozen=True):
     ca_file: str | None = None
     timeouts: Timeouts = Timeouts()
     takes_login: bool = False
-    """True with `credential: caller`: each call is sent with its caller's own vendor login. It is
-    set here, whatever the caller of this class gives."""
+    """True with `credential: caller`: each call is sent with its caller's own vendor login. Follows
+    from `credentials`, whatever is given; no property, as each call reads it several times."""
 
     def __post_init__(self) -> None:
-        """Set what follows from the credentials."""
+        """Set `takes_login`."""
         first = self.credentials[0].source if self.credentials else None
         force_setattr(self, "takes_login", first is SecretSource.CALLER)
 

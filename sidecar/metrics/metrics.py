@@ -162,7 +162,7 @@ class Metrics:
         reported = record.usage_state is UsageState.REPORTED
         if record.outcome is not Outcome.OK or record.refusal is not None or not reported:
             self._count_faults(record, series)
-        if (cost is None or not cost.whole) and record.unpriced:
+        if (cost is None or not cost.whole) and record.unpriced:  # only then `unpriced` may be true
             self._unpriced.at(record.provider, series.labels[3]).value += 1
 
     def _count_usage(self, series: _CallSeries, usage: Usage | None, cost: Cost | None) -> None:

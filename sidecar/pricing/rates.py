@@ -52,17 +52,19 @@ class _Line(NamedTuple):
     higher: tuple[tuple[int, int], ...]
 
 
-class _Usual(NamedTuple):
-    """The rates of usage that is only tokens, where all of them are rates of tokens: see `_usual`.
+class _UsualRates(NamedTuple):
+    """All rates that most usage needs, in nano-dollars for one token or request.
 
-    None is for cached tokens that are charged as input. `largest` is the largest input to which the
-    rates apply.
+    Attributes:
+        cache_read: None if these tokens are charged as input.
+        cache_write: The same.
+        largest: The most input tokens of a call to which the rates apply.
     """
 
-    read: int | None
-    written: int | None
-    given: int
-    made: int
+    cache_read: int | None
+    cache_write: int | None
+    input: int
+    output: int
     request: int
     largest: float
 
@@ -94,7 +96,7 @@ class Rates:
             for total in (INPUT, OUTPUT)
             if tokens and total not in rates
         )
-        self._usual = _usual(self._lines) if self._denominator == 1 else None
+        self._usual = _usual_rates(self._lines) if self._denominator == 1 else None
 
     def cost_of(self, usage: Usage) -> Exact | None:
         """Return the exact nano-dollars of a call with one request; see `cost`."""
@@ -174,18 +176,18 @@ def _reached(
     return rate
 
 
-def _usual(lines: tuple[_Line, ...]) -> _Usual | None:
-    """Return the rates of usual usage; None for a model that has no price for input or output, or
-    one for reasoning. They are whole nano-dollars."""
+def _usual_rates(lines: tuple[_Line, ...]) -> _UsualRates | None:
+    """Return the rates of usual usage, by lines in whole nano-dollars; None for a model that has no
+    price for input or output, or one for reasoning."""
     found = {line.unit: line for line in lines}
     if not {INPUT, OUTPUT} <= found.keys() or REASONING in found:
         return None
     rates = {name: line.rate for name, line in found.items()}
-    return _Usual(
-        read=rates.get(CACHE_READ),
-        written=rates.get(CACHE_WRITE),
-        given=rates[INPUT],
-        made=rates[OUTPUT],
+    return _UsualRates(
+        cache_read=rates.get(CACHE_READ),
+        cache_write=rates.get(CACHE_WRITE),
+        input=rates[INPUT],
+        output=rates[OUTPUT],
         request=rates.get(REQUESTS, 0),
         largest=min((line.higher[0][0] for line in lines if line.higher), default=inf),
     )
