@@ -11,6 +11,7 @@ Nothing here has the format of a wire: a dialect gives a LocalReply its vendor's
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 from msgspec import Struct
@@ -102,7 +103,8 @@ class ErrorKind(Enum):
         return member
 
 
-class LocalReply(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class LocalReply:  # a dataclass: plugins get it, and may copy it as one
     """A reply of Sidecar itself.
 
     `retry_after` is seconds; `message` names the setting to change; `headers` repeat it for

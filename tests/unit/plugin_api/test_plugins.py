@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,15 @@ from sidecar import (
     Endpoint,
     ErrorClass,
     Field,
+    LocalReply,
+    LocalServer,
     Located,
+    ModelEntry,
     Quota,
     QuotaKind,
     Serving,
     SseMeter,
+    SubscriptionWindow,
     Usage,
     Vendor,
     classify_by_status,
@@ -407,3 +412,15 @@ def test_cut_problems_finds_none_in_recorded_responses(recorded: Recorded) -> No
     dialect = discover().dialects[recorded.dialect]
     endpoint = Endpoint(recorded.endpoint, counts=True)
     assert cut_problems(lambda: dialect.meter(endpoint, recorded.content_type), recorded.body) == []
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Endpoint, Field, LocalReply, LocalServer, Located, ModelEntry, Quota, Serving,
+        SubscriptionWindow,
+    ],
+)  # fmt: skip
+def test_value_that_plugins_know_as_a_dataclass_stays_one(kind: type) -> None:
+    """They may copy it with `dataclasses.replace`."""
+    assert is_dataclass(kind)
