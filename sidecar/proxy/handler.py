@@ -196,7 +196,7 @@ class Proxy:
             passage.meter = None if attempted.body is not None else ResponseMeter(call, reply)
             return await fail(relay, call, why, live)
         if attempted.body is not None:
-            fields = proxy_responses.relayed_headers(passage.request, call, attempted, live)
+            fields = proxy_responses.error_headers(passage.request, call, attempted, live)
             return await _pass_on_error(passage, call, attempted, reply, fields)
         lines = proxy_responses.relayed_lines(passage.request, call, attempted, live)
         self._services.ledger.used(call.key.name, live.program)

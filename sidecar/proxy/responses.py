@@ -141,29 +141,36 @@ def complete_response(body: bytes, live: LiveCall) -> LocalResponse:
     return LocalResponse(body, headers=dict(decoded(own_headers(live))))
 
 
-def relayed_headers(
+def error_headers(
     request: AgentRequest, call: Call, attempted: AttemptResult, live: LiveCall
 ) -> list[tuple[bytes, bytes]]:
-    """Return the headers of a relayed response: the vendor's, then those that Sidecar adds."""
-    return _relayed(request, call, attempted, live) + own_headers(live)
+    """Return the headers of an error response of the vendor, then those that Sidecar adds."""
+    fields = _of_vendor(request, call, attempted)
+    if live.asked_again:
+        # Sidecar has retried the call; retries of the client would multiply the attempts.
+        fields = [(n, v) for n, v in fields if n.lower() != b"x-should-retry"]
+        fields.append((b"x-should-retry", b"false"))
+    return fields + own_headers(live)
 
 
 def relayed_lines(
     request: AgentRequest, call: Call, attempted: AttemptResult, live: LiveCall
 ) -> bytes:
-    """Return the headers of a relayed response as lines of its head."""
+    """Return the headers of a relayed response as lines of its head: the vendor's, then those that
+    Sidecar adds."""
     reply, lines = attempted.reply, None
-    changes = attempted.transforms is not None or attempted.body is not None
-    if reply is not None and reply.raw_head and reply.status < 300 and not changes:
+    is_changed = attempted.transforms is not None
+    if reply is not None and reply.raw_head and reply.status < 300 and not is_changed:
         lines = headers.lines_for_client(reply.headers, call.dialect.url_headers)
     if lines is None:
-        lines = lines_of(_relayed(request, call, attempted, live))
+        lines = lines_of(_of_vendor(request, call, attempted))
     return lines + own_lines(live)
 
 
-def _relayed(
-    request: AgentRequest, call: Call, attempted: AttemptResult, live: LiveCall
+def _of_vendor(
+    request: AgentRequest, call: Call, attempted: AttemptResult
 ) -> list[tuple[bytes, bytes]]:
+    """Return the vendor's header fields that a client gets."""
     reply = attempted.reply
     assert reply is not None  # noqa: S101 - only answers have headers
     relocate = partial(_relocated, request, call, attempted)
@@ -172,10 +179,6 @@ def _relayed(
         _check_redirect(fields)
     if attempted.transforms is not None and reply.status < HTTPStatus.MULTIPLE_CHOICES:
         fields = _of_another_body(fields, attempted.transforms.content_type)
-    if attempted.body is not None and live.asked_again:
-        # Sidecar has retried the call; retries of the client would multiply the attempts.
-        fields = [(n, v) for n, v in fields if n.lower() != b"x-should-retry"]
-        fields.append((b"x-should-retry", b"false"))
     return fields
 
 
