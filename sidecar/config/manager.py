@@ -167,7 +167,8 @@ class ConfigManager(Struct):
         """Accept every valid edit, until cancelled."""
         changed, stop = asyncio.Event(), threading.Event()
         noticed = partial(asyncio.get_running_loop().call_soon_threadsafe, self._notice, changed)
-        threading.Thread(target=_watch_folder, args=(self.file.parent, noticed, stop)).start()
+        watched = (self.file.parent, noticed, stop)
+        threading.Thread(target=_watch_folder, args=watched, name="sidecar-config").start()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._poll(changed))

@@ -77,6 +77,7 @@ class BodyMemory:
         self.ceiling = ceiling or default_ceiling()
         open_to_all = self.ceiling * (1.0 - INTERACTIVE_SHARE)
         self._bounds = (self.ceiling, self.ceiling, open_to_all)
+        """The bytes up to which a body may be added, by its rank."""
         self.folder = folder
         self.clock = clock
         self.held = 0

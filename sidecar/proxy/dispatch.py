@@ -138,6 +138,7 @@ class Dispatcher:
         """
         retry = self._new_state(passage, call, candidates, rewriter)
         try:
+            # Most calls get their first lease here, and need no waiter.
             lease = self._scheduler.lease_at_once(call, retry.candidates)
             while True:
                 if lease is None:

@@ -128,6 +128,7 @@ class ResponseMeter:
         `whole` is whether all its bytes arrived: a response with a terminal event is complete
         without them.
         """
+        # As `unfinished` and `unread`, which are asked only if the meter alone does not decide.
         chosen = self.chosen() if self._head else self._meter
         if not chosen.finished and (not whole or (chosen.unfinished and self.unfinished)):
             return False
