@@ -32,8 +32,8 @@ log = logging.getLogger("sidecar.scheduling.upstream_health")
 
 
 class Headed(Protocol):
-    """A response whose header fields can be read by name: decoding them costs more than all else
-    that is done with them here."""
+    """A response whose header fields can be read by name. They are decoded when they are read,
+    which costs more than all else that is done with them here."""
 
     @property
     def fields(self) -> Mapping[str, str]:
@@ -157,7 +157,7 @@ class Upstreams:
         """
         opened: list[Limiter] = []
         upstream = lease.candidate.upstream
-        health = self._upstreams.get(upstream) or self._at(upstream)
+        health = self._upstreams.get(upstream) or self._at(upstream)  # mostly without a call
         if reply is not None:
             now, is_due = self._clock(), True
             if upstream.account:

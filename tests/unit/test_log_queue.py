@@ -287,6 +287,23 @@ async def test_service_signals_without_meaning_during_start_serves(
         assert await running.status() == 200
 
 
+def test_line_of_a_call_has_each_field_by_its_name() -> None:
+    stream, usage, cost = io.StringIO(), Usage(3, 4), Cost(1, 2_500_000, "")
+    who = Caller(program="prog", repo="r")
+    CallLog(stream, as_json=True)(
+        call(
+            started=1e9, duration=1.25, key="k", caller=who, provider="p", endpoint="chat",
+            model_asked="m", status=429, outcome=Outcome.OK, reason="", usage=usage, cost=cost,
+        )
+    )  # fmt: skip
+    assert stream.getvalue() == (
+        '{"time":"2001-09-09T01:46:41.250Z","level":"info","logger":"sidecar.call",'
+        '"call":"call_1","key":"k","caller":"prog@r","provider":"p","endpoint":"chat",'
+        '"model":"m","status":429,"outcome":"ok","ms":1250,"input_tokens":3,"output_tokens":4,'
+        '"cost_usd":0.0025,"reason":null}\n'
+    )
+
+
 NAMES = st.one_of(st.text(max_size=3), st.sampled_from(["m" * 300, "m\ud83d", '"\\\n']))
 
 
