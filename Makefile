@@ -14,12 +14,12 @@ run: $(READY)
 	@$(BIN)/sidecar demo --directory .sidecar $(if $(PORT),--listen 127.0.0.1:$(PORT) --admin 127.0.0.1:$(shell expr $(PORT) + 1))
 
 # TESTS names what to run, such as one package or one test; that runs in one process. All tests run in a
-# process for each core and two more, as tests also wait, but four at most; WORKERS is their number:
+# process for each core and three more, as tests also wait, but five at most; WORKERS is their number:
 #   make test TESTS=tests/unit/scheduling
 #   make test TESTS='tests/e2e/test_failover.py -k cooldown'
 #   make test WORKERS=1
 TESTS ?=
-WORKERS ?= $(if $(TESTS),1,$(shell $(PYTHON) -c 'import os; print(min((os.cpu_count() or 1) + 2, 4))'))
+WORKERS ?= $(if $(TESTS),1,$(shell $(PYTHON) -c 'import os; print(min((os.cpu_count() or 1) + 3, 5))'))
 
 # The tests start Python several hundred times: let it keep its bytecode, whatever the environment has.
 test: export PYTHONDONTWRITEBYTECODE :=

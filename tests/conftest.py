@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 from hypothesis import settings
-from property_tests import MAX_EXAMPLES
+from property_tests import EXAMPLES, MAX_EXAMPLES
 from pytest_timeout import Settings
 from running_sidecar import Sidecar
 from running_sidecar import sidecar as start_sidecar
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser, BrowserContext
 
 # A busy machine must not fail a property, and two runs of one commit must not differ. `make explore`
-# looks for new examples; each failure that it finds is kept with @example.
-settings.register_profile("same", deadline=None, derandomize=True)
+# looks for new examples, and more of them; each failure that it finds is kept with @example.
+settings.register_profile("same", deadline=None, derandomize=True, max_examples=EXAMPLES)
 settings.register_profile("explore", deadline=None, print_blob=True, max_examples=MAX_EXAMPLES)
 settings.load_profile("same")
 

@@ -6,7 +6,9 @@ from typing import Any
 
 from hypothesis import settings
 
-MAX_EXAMPLES = 150
+EXAMPLES = 60
+"""Of each property test in `make test`, unless it names its own number."""
+MAX_EXAMPLES = 200
 """Of each property test in `make explore`."""
 
 
