@@ -30,7 +30,7 @@ from sidecar.proxy.metering import ResponseMeter, read_meter
 from sidecar.proxy.relay import Passage, Relay, RelayEnd
 from sidecar.proxy.services import Services
 from sidecar.proxy.stream.keepalive import cannot_follow, fail
-from sidecar.records import CallRecord, Outcome, Usage, UsageState, with_spent
+from sidecar.records import Outcome, Usage, UsageState
 from sidecar.routing import candidates as routing
 from sidecar.routing.call import (
     Call,
@@ -257,23 +257,20 @@ class Proxy:
         live.first_byte = passage.relay.first_byte
         try:
             if passage.meter is not None and passage.call is not None:
-                record = self._settle(passage, passage.call, passage.meter)
+                self._settle(passage, passage.call, passage.meter)
             else:
-                record = services.live.close(live)
+                services.live.close(live)
                 if lease is not None:
                     lease.refund(sent=True)  # the response redirects elsewhere: it was not relayed
-            if live.spent is not None:
-                record = with_spent(record, live.spent)
         finally:
             if lease is not None and not lease.ended:
                 lease.keep()  # an error above must not leave the lease open
         if live.key is not None and live.key.child:
-            services.child_keys.count(live.key.child, record)
-        services.finished.add(record, live.caller_lookup)
+            services.child_keys.count(live.key.child, live.final_record())
+        services.finished.add(live)
 
-    def _settle(self, passage: Passage, call: Call, meter: ResponseMeter) -> CallRecord:
-        """Return the record of a call whose response was relayed: reported usage replaces the
-        estimate."""
+    def _settle(self, passage: Passage, call: Call, meter: ResponseMeter) -> None:
+        """Settle a call whose response was relayed: reported usage replaces the estimate."""
         live, services, candidate = passage.live, self._services, passage.candidate
         whole, sent = passage.relay.end is RelayEnd.COMPLETE, passage.sent or call
         provider = None if candidate is None else candidate.provider
@@ -281,19 +278,18 @@ class Proxy:
         if candidate is not None and not live.repeats_usage:
             group, priced_as = call.key.group, candidate.price_name
             live.cost = services.prices.cost(live, candidate.provider, group, priced_as)
-        record = services.live.close(live)
+        services.live.close(live)
         counted = None
         if passage.lease is not None:
-            is_whole = record.usage_state is UsageState.REPORTED
+            is_whole = live.usage_state is UsageState.REPORTED
             counted = services.scheduler.settle(
-                passage.lease, call, record.usage, record.cost, complete=is_whole
+                passage.lease, call, live.usage, live.cost, complete=is_whole
             )
         if candidate is not None:
-            if record.cost is None and record.unpriced and not live.repeats_usage:
+            if live.cost is None and live.usage is not None:
                 self._log_unpriced(live, call.key, candidate)
             if retold is not None or call.endpoint.creates is not None:
-                self._note_objects(passage, call, candidate, meter, record, counted, retold)
-        return record
+                self._note_objects(live, call, candidate, meter, counted, retold)
 
     def _log_unpriced(self, live: LiveCall, key: Key, candidate: Candidate) -> None:
         self._services.prices.log_unpriced(
@@ -302,18 +298,18 @@ class Proxy:
         )  # fmt: skip
 
     def _note_objects(
-        self, passage: Passage, call: Call, candidate: Candidate, meter: ResponseMeter,
-        record: CallRecord, counted: Demand | None, retold: Usage | None,
+        self, live: LiveCall, call: Call, candidate: Candidate, meter: ResponseMeter,
+        counted: Demand | None, retold: Usage | None,
     ) -> None:  # fmt: skip
         """Record the objects that the response created, or late usage of an earlier object."""
         try:
             if retold is not None:
                 self._deferred.settle(call, candidate.provider, meter, retold)
             else:
-                spent = passage.live.spent
-                self._deferred.claim(call, candidate, meter, record, spent, counted)
+                record = live.record(live.ended)
+                self._deferred.claim(call, candidate, meter, record, live.spent, counted)
         except Exception:
-            log.exception("what call %s made is not remembered", record.call_id)
+            log.exception("what call %s made is not remembered", live.call_id)
 
 
 async def _pass_on_error(

@@ -27,6 +27,7 @@ from sidecar.records import (
     UsageState,
     Wait,
     together,
+    with_spent,
 )
 from sidecar.scheduling.lease import Waiter
 
@@ -103,6 +104,8 @@ class LiveCall(Struct, eq=False):
     caller_lookup: CallerLookup | None = None
     transform: str = ""
     """The transforms that changed its latest request, in order."""
+    ended: float = 0.0
+    """When it ended."""
 
     @property
     def caller(self) -> Caller | None:
@@ -129,6 +132,11 @@ class LiveCall(Struct, eq=False):
         self.ending = refusal
         if self.task is not None:
             self.task.cancel()
+
+    def final_record(self) -> CallRecord:
+        """Return the record of the ended call, with the usage of its failed attempts."""
+        record = self.record(self.ended)
+        return record if self.spent is None else with_spent(record, self.spent)
 
     def record(self, now: float) -> CallRecord:
         """Return the call's record as of `now`, in monotonic seconds."""
@@ -175,10 +183,11 @@ class LiveCalls:
         self._calls[call_id] = call
         return call
 
-    def close(self, call: LiveCall) -> CallRecord:
-        """Remove a finished call; return its record."""
+    def close(self, call: LiveCall) -> None:
+        """Remove a finished call, and drop what only a running one needs."""
         self._calls.pop(call.call_id, None)
-        return call.record(self._clock())
+        call.ended = self._clock()
+        call.task = call.passing = call.meter = None
 
     def __iter__(self) -> Iterator[LiveCall]:
         """Iterate over the calls in flight, oldest first."""
@@ -242,8 +251,8 @@ class FinishedCalls:
     """Passes the records of finished calls on, in batches: code that runs again at once is faster
     (docs/decisions/0003-speed.md).
 
-    A record is passed on when its caller is known, after `BATCH_SECONDS` at most before that. Call
-    `flush` before records or metrics are read; the end of the context does.
+    A record is made and passed on after at most `BATCH_SECONDS`, but not before its caller is
+    known. Call `flush` before records or metrics are read; the end of the context does.
 
     Args:
         counted: Called with each record at its turn in a batch.
@@ -258,7 +267,7 @@ class FinishedCalls:
         self._counted = counted
         self._published = published
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[tuple[CallRecord, CallerLookup | None]] = []
+        self._waiting: list[LiveCall] = []
 
     def __enter__(self) -> Self:
         return self
@@ -266,9 +275,9 @@ class FinishedCalls:
     def __exit__(self, *_: object) -> None:
         self.flush()
 
-    def add(self, record: CallRecord, lookup: CallerLookup | None) -> None:
-        """Take the record of a call, and the lookup of its caller."""
-        self._waiting.append((record, lookup))
+    def add(self, call: LiveCall) -> None:
+        """Take a call that has ended. It must not change any more."""
+        self._waiting.append(call)
         if len(self._waiting) == 1:
             self._loop.call_later(BATCH_SECONDS, self.flush)
 
@@ -276,8 +285,9 @@ class FinishedCalls:
         """Pass on what was collected."""
         waiting, self._waiting = self._waiting, []
         known: list[CallRecord] = []
-        for record, lookup in waiting:
+        for call in waiting:
             try:
+                record, lookup = call.final_record(), call.caller_lookup
                 self._counted(record)
                 if lookup is None or (lookup.done and record.caller is lookup.caller):
                     known.append(record)  # as nearly every record
@@ -286,7 +296,7 @@ class FinishedCalls:
                 if completed is not None:
                     known.append(completed)
             except Exception:
-                log.exception("the record of call %s is incomplete", record.call_id)
+                log.exception("the record of call %s is incomplete", call.call_id)
         if known:
             self._publish(*known)
 

@@ -52,7 +52,7 @@ class Sidecar:
         services = self.running.services
         async with asyncio.timeout(10):
             while len(self.records) < number:
-                lookups = [lookup for _, lookup in services.finished._waiting]
+                lookups = [each.caller_lookup for each in services.finished._waiting]
                 if not services.callers.held and all(each is None or each.done for each in lookups):
                     services.finished.flush()
                 await asyncio.sleep(0.002)

@@ -6,10 +6,9 @@ import asyncio
 import logging
 
 import pytest
-from ledger_checks import call
 
 from sidecar.callers.lookup import Callers
-from sidecar.proxy.in_flight import FinishedCalls
+from sidecar.proxy.in_flight import FinishedCalls, LiveCalls
 from sidecar.records import CallRecord
 
 
@@ -25,14 +24,18 @@ async def test_failing_listener_keeps_no_record_from_the_others(
     def publish(*records: CallRecord) -> None:
         published.extend(records)
 
-    first, second = call(call_id="call_1"), call(call_id="call_2")
+    live = LiveCalls(asyncio.get_running_loop().time, lambda: 0.0)
+    calls = [live.open("POST", "") for _ in range(2)]
+    ids = [each.call_id for each in calls]
     with (
         caplog.at_level(logging.ERROR, "sidecar"),
         Callers(asyncio.get_running_loop().time, None) as callers,
         FinishedCalls(callers, counted.append, (fail, publish)) as finished,
     ):
-        finished.add(first, None)
-        finished.add(second, None)
+        for each in calls:
+            live.close(each)
+            finished.add(each)
         assert not published
-    assert counted == published == [first, second]
-    assert "the record of call call_1 call_2 is incomplete" in caplog.text
+    assert counted == published
+    assert [record.call_id for record in counted] == ids
+    assert f"the record of call {' '.join(ids)} is incomplete" in caplog.text
