@@ -29,20 +29,57 @@ X-Stainless-Async: false
 x-stainless-retry-count: 0
 x-stainless-read-timeout: 600
 """.replace("\n", "\r\n")
+_KEY_HEADERS = {
+    "openai": "Authorization: Bearer ",
+    "anthropic": "anthropic-version: 2023-06-01\r\nx-api-key: ",
+    "gemini": "x-goog-api-key: ",
+}
 
 
-def message(key: str, size: int, query: str, *, streaming: bool, model_first: bool) -> bytes:
-    """One HTTP request with a body of about `size` bytes; the path ends in `query`."""
-    body = agent_body(size, streaming=streaming, model_first=model_first)
+def message(
+    key: str,
+    size: int,
+    query: str,
+    *,
+    streaming: bool,
+    model_first: bool,
+    dialect: str = "openai",
+    headers: str = "",
+) -> bytes:
+    """One HTTP request with a body of about `size` bytes; `query` tells the vendor what to do."""
+    if dialect == "openai":
+        path = "/v1/chat/completions"
+        body = agent_body(size, streaming=streaming, model_first=model_first, user=query)
+    else:
+        path, body = _other_dialect(dialect, size, streaming=streaming)
+    asked = "&".join(filter(None, ("alt=sse" if "stream" in path else "", query)))
     head = (
-        f"POST /v1/chat/completions{query} HTTP/1.1\r\n{_HEADERS}"
-        f"Authorization: Bearer {key}\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"POST {path}{'?' if asked else ''}{asked} HTTP/1.1\r\n{_HEADERS}{headers}"
+        f"{_KEY_HEADERS[dialect]}{key}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 
 
-def agent_body(size: int, *, streaming: bool, model_first: bool) -> bytes:
+def _other_dialect(dialect: str, size: int, *, streaming: bool) -> tuple[str, bytes]:
+    """Return the path and the body of a request that is one long message."""
+
+    def body(text: str) -> bytes:
+        if dialect == "gemini":
+            return _compact({"contents": [{"role": "user", "parts": [{"text": text}]}]})
+        said = [{"role": "user", "content": text}]
+        return _compact(
+            {"model": "claude-sonnet-5", "max_tokens": 4096, "stream": streaming, "messages": said}
+        )
+
+    kind = "streamGenerateContent" if streaming else "generateContent"
+    path = f"/v1beta/models/gemini-3-pro:{kind}" if dialect == "gemini" else "/v1/messages"
+    return path, body("Go on. " + "x" * (size - len(body("Go on. "))))
+
+
+def agent_body(size: int, *, streaming: bool, model_first: bool, user: str = "") -> bytes:
     options: dict[str, object] = {"temperature": 0.2, "stream": streaming}
+    if user:
+        options["user"] = user
     if streaming:
         options["stream_options"] = {"include_usage": True}
     model: dict[str, object] = {"model": "gpt-5-mini"}

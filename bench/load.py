@@ -18,22 +18,22 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import cast
 
+from answers import DIALECTS, LAST_CHUNK
 from bodies import message
 from machine import run_fast
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _STAMP = re.compile(rb"@(\d{16})")
-_LAST_CHUNK = b"0\r\n\r\n"
 _LONGEST_HEAD = 4096
 _EVENT = b"data: "
-_OWN_EVENTS = 3
-"""Every stream ends with a finish reason, usage, and [DONE]."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
     """`connections` clients of `port`: for `seconds`, or for one stream each of `chunks` chunks,
-    `pace` milliseconds apart. `extra` is appended to the query. `together`: all begin at once."""
+    `pace` milliseconds apart. `extra` is appended to the query. `together`: all begin at once.
+    `headers` are more of them, each with its line end. Not `exact`: events may be written anew, but
+    every piece of text arrives."""
 
     connections: int
     body: int
@@ -44,18 +44,21 @@ class Load:
     together: bool = False
     port: int = 0
     key: str = ""
+    headers: str = ""
+    dialect: str = "openai"
+    exact: bool = True
 
     @property
     def query(self) -> str:
         asked = [f"chunks={self.chunks}&pace={self.pace}"] if self.chunks else []
-        return "?" + "&".join([*asked, self.extra]) if asked or self.extra else ""
+        return "&".join([*asked, self.extra] if self.extra else asked)
 
 
 @dataclass(slots=True)
 class Outcome:
     """What came of a load. `bad`: answers that were not a whole 200; `unmetered`: streams without
     usage. Medians and 99th percentiles are milliseconds: `whole` of answers, `first` of the first
-    byte of streams, `delay` of chunks since the vendor wrote them."""
+    byte of streams, `delay` of chunks since the vendor wrote them; `latest` is the longest."""
 
     requests: int = 0
     chunks: int = 0
@@ -64,6 +67,7 @@ class Outcome:
     whole: tuple[float, float] = (0.0, 0.0)
     first: tuple[float, float] = (0.0, 0.0)
     delay: tuple[float, float] = (0.0, 0.0)
+    latest: float = 0.0
 
 
 @dataclass(slots=True)
@@ -77,6 +81,7 @@ class Tally:
         outcome = self.outcome
         outcome.whole, outcome.first = middle(self.whole), middle(self.first)
         outcome.delay = middle(self.delay)
+        outcome.latest = max(self.delay, default=0.0) * 1000
         return outcome
 
 
@@ -122,13 +127,16 @@ class Client(asyncio.Protocol):
             self.finish(now, good=self.is_good())
 
     def is_good(self) -> bool:
-        answer, outcome = self.answer, self.tally.outcome
-        usage = b'"usage":{' in answer or b'"usage": {' in answer
+        answer, outcome, load = self.answer, self.tally.outcome, self.load
+        dialect = DIALECTS[load.dialect]
         events = answer.count(_EVENT)
         outcome.chunks += events
-        outcome.unmetered += not usage
-        expected = self.load.chunks + _OWN_EVENTS - (not usage) if self.load.chunks else 0
-        return answer.startswith(b"HTTP/1.1 200") and events == expected
+        unmetered = dialect.usage not in answer
+        outcome.unmetered += unmetered
+        whole = len(_STAMP.findall(answer)) == load.chunks
+        if load.chunks and load.exact:
+            whole = events == load.chunks + dialect.own_events - unmetered
+        return whole and answer.startswith(b"HTTP/1.1 200")
 
     def finish(self, now: float, *, good: bool) -> None:
         self.tally.outcome.requests += 1
@@ -147,7 +155,7 @@ class Client(asyncio.Protocol):
 
 def is_whole(answer: bytearray) -> bool:
     """Whether an answer has come to its end. The vendor's texts never look like a last chunk."""
-    if answer.endswith(_LAST_CHUNK):
+    if answer.endswith(LAST_CHUNK):
         return True
     end = answer.find(b"\r\n\r\n")
     length = _LENGTH.search(answer, 0, end + 2) if 0 < end < _LONGEST_HEAD else None
@@ -157,8 +165,9 @@ def is_whole(answer: bytearray) -> bool:
 @lru_cache(maxsize=8)
 def request(load: Load, *, model_first: bool) -> bytes:
     return message(
-        load.key, load.body, load.query, streaming=bool(load.chunks), model_first=model_first
-    )
+        load.key, load.body, load.query, streaming=bool(load.chunks), model_first=model_first,
+        dialect=load.dialect, headers=load.headers,
+    )  # fmt: skip
 
 
 async def play(load: Load) -> Outcome:

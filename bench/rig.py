@@ -6,6 +6,7 @@ Gateways run on one core, vendor and client on another. One process each, real s
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import tempfile
 import time
@@ -13,9 +14,11 @@ import urllib.request
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from math import ceil
 from pathlib import Path
 from types import TracebackType
 
+from answers import DIALECTS
 from load import Load, Outcome
 from machine import GATEWAY, REST, cpu_seconds, end, free_port, running, settle, wait_for
 
@@ -23,19 +26,15 @@ from sidecar.api_keys import digest, mint
 
 HERE = Path(__file__).parent
 CERTIFICATE = HERE.parent / "tests/certificates/here.pem"
-CONFIG = """\
-providers:
-  vendor: {{plugin: openai, base_url: "{url}/v1", credential: env:BENCH_KEY{more}}}
-groups:
-  bench: {{vendor: openai, routes: [vendor]}}
-keys:
-  bench: {{group: bench, hash: sha256:{hash}}}
-"""
+PROVIDER = '  {name}: {{plugin: {plugin}, base_url: "{url}", credential: env:BENCH_KEY{more}}}'
+KEY = "  {name}: {{group: {group}, hash: sha256:{hash}{more}}}"
 LOOPS = {
     "own": "what each takes by itself: bare asyncio's, Sidecar uvloop where it is installed",
     "asyncio": "asyncio's for both",
     "uvloop": "uvloop for both; it must be installed",
 }
+SCALE_OF_FIGURES = 0.1
+"""Shorter loads are a trial."""
 WITHOUT_UVLOOP = "import sys; sys.modules['uvloop'] = None; from sidecar.cli import main; main()"
 """Sidecar takes uvloop where it finds it; this is how it does not find it."""
 
@@ -43,31 +42,34 @@ WITHOUT_UVLOOP = "import sys; sys.modules['uvloop'] = None; from sidecar.cli imp
 @dataclass(frozen=True, slots=True)
 class Gateway:
     """Something on the way to the vendor. `admin` is its admin port, 0 for none; `started` the
-    seconds from its start to its first answer."""
+    seconds from its start to its first answer. A peer is a gateway that ran before: it has no
+    `process` here, and may want a `key` and `headers` of its own."""
 
     name: str
     port: int
-    process: subprocess.Popen[str]
+    pid: int
+    process: subprocess.Popen[str] | None = None
     admin: int = 0
     started: float = 0.0
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
+    key: str = ""
+    headers: str = ""
 
 
 class Rig:
     """A vendor and a client, and gateways that are started on demand. A context manager.
 
     `loop` is the event loop of the gateways: one of `LOOPS`. With `tls`, gateways reach the vendor
-    over TLS; the client speaks plain HTTP.
+    over TLS; the client speaks plain HTTP. `vendor` is the vendor's port, 0 for any. Loads last
+    `scale` times as long as they say.
     """
 
-    def __init__(self, loop: str = "own", *, tls: bool = False) -> None:
+    def __init__(
+        self, loop: str = "own", *, tls: bool = False, vendor: int = 0, scale: float = 1.0
+    ) -> None:
         self._stack = ExitStack()
-        self._loop = loop
-        self.key = mint()
-        self.vendor = free_port()
+        self._loop, self._scale = loop, scale
+        self.keys = {dialect: mint() for dialect in DIALECTS}
+        self.vendor = vendor or free_port()
         self._tls = free_port() if tls else 0
 
     def __enter__(self) -> Rig:
@@ -90,6 +92,11 @@ class Rig:
         self._stack.close()
 
     @property
+    def key(self) -> str:
+        """The key of calls in OpenAI's dialect."""
+        return self.keys["openai"]
+
+    @property
     def _vendor_url(self) -> str:
         return f"https://127.0.0.1:{self._tls}" if self._tls else f"http://127.0.0.1:{self.vendor}"
 
@@ -110,12 +117,10 @@ class Rig:
         """
         port, admin = free_port(), free_port()
         # In a directory of its own, as usual: Sidecar watches it, and logs lie in this one.
-        file = self.folder / f"{name}-config" / "routes.yaml"
+        file = self.config_file(name)
         file.parent.mkdir()
         file.touch(0o600)
-        more = f", ca_file: {CERTIFICATE}" if self._tls else ""
-        text = config or CONFIG.format(url=self._vendor_url, more=more, hash=digest(self.key).hex())
-        file.write_text(text)
+        file.write_text(config or self.config())
         command = ["-c", WITHOUT_UVLOOP] if self._loop == "asyncio" else ["-m", "sidecar"]
         arguments = [
             "serve", "--config", file, "--state", self.folder / f"{name}-state",
@@ -123,25 +128,73 @@ class Rig:
         ]  # fmt: skip
         return self._start(name, port, [*(argv or command), *arguments], admin)
 
+    def config(self, dialects: Sequence[str] = ("openai",), idle_keys: int = 0) -> str:
+        """The file of Sidecar: a provider, a group and a key for each dialect, and so many keys
+        that nobody uses, each with a limit."""
+        url, more = self._vendor_url, f", ca_file: {CERTIFICATE}" if self._tls else ""
+        lines = ["providers:"]
+        for name in dialects:
+            base = f"{url}/v1" if name == "openai" else url
+            lines.append(PROVIDER.format(name=f"to-{name}", plugin=name, url=base, more=more))
+        lines.append("groups:")
+        lines += [f"  {name}: {{vendor: {name}, routes: [to-{name}]}}" for name in dialects]
+        lines.append("keys:")
+        for name in dialects:
+            secret = digest(self.keys[name]).hex()
+            lines.append(KEY.format(name=name, group=name, hash=secret, more=""))
+        limit = ", limits: {rpm: 1000}"
+        for number in range(idle_keys):
+            of = {"name": f"idle-{number}", "hash": f"{number:064x}", "more": limit}
+            lines.append(KEY.format(group=dialects[0], **of))
+        return "\n".join(lines) + "\n"
+
+    def config_file(self, name: str) -> Path:
+        """The file of the Sidecar of this name."""
+        return self.folder / f"{name}-config" / "routes.yaml"
+
+    def peer(self, name: str, port: int, pid: int, key: str, headers: Sequence[str]) -> Gateway:
+        """A gateway that already runs, with this vendor behind it."""
+        lines = "".join(f"{line}\r\n" for line in headers)
+        peer = Gateway(name, port, pid, key=key, headers=lines)
+        if (outcome := self.serve(peer, Load(1, 1024))).bad:
+            raise SystemExit(f"{name} does not answer 200: {outcome}")
+        return peer
+
     def stop(self, gateway: Gateway) -> None:
         """End a gateway before the rest."""
-        end(gateway.process)
+        if gateway.process is not None:
+            end(gateway.process)
 
     def play(self, port: int, load: Load) -> Outcome:
         """Have the client play `load` against a port."""
         assert self._client.stdin is not None
         assert self._client.stdout is not None
-        self._client.stdin.write(json.dumps(asdict(replace(load, port=port, key=self.key))) + "\n")
+        whole = replace(
+            load, port=port, key=load.key or self.keys[load.dialect],
+            seconds=load.seconds * self._scale, chunks=ceil(load.chunks * self._scale),
+        )  # fmt: skip
+        self._client.stdin.write(json.dumps(asdict(whole)) + "\n")
         self._client.stdin.flush()
         line = self._client.stdout.readline()
         if not line:
             raise SystemExit(f"the client failed:\n{(self.folder / 'load.log').read_text()}")
         return Outcome(**json.loads(line))
 
+    def serve(self, gateway: Gateway, load: Load) -> Outcome:
+        """Have the client play `load` against a gateway."""
+        exact = gateway.process is not None
+        more = {"key": gateway.key, "headers": gateway.headers}
+        return self.play(gateway.port, replace(load, exact=exact, **more))
+
     def measure(self, gateway: Gateway, load: Load) -> tuple[float, Outcome]:
         """The CPU seconds that a gateway uses for a load, and what came of it."""
         [(used, [outcome])] = self.compare([gateway], load, 1)
         return used, outcome
+
+    def settle(self, gateway: Gateway) -> None:
+        """Wait until a gateway is idle, but for a trial, whose figures are none."""
+        if self._scale >= SCALE_OF_FIGURES:
+            settle(gateway.pid)
 
     def compare(
         self, gateways: Sequence[Gateway], load: Load, times: int
@@ -151,23 +204,29 @@ class Rig:
         Short turns: what else the machine does then falls on all of them alike.
         """
         for gateway in gateways:
-            settle(gateway.pid)
+            self.settle(gateway)
         before = [cpu_seconds(gateway.pid) for gateway in gateways]
         outcomes: list[list[Outcome]] = [[] for _ in gateways]
         turns = list(zip(gateways, outcomes, strict=True))
         for number in range(times):
             # Nobody always comes first.
             for gateway, each in turns if number % 2 else turns[::-1]:
-                each.append(self.play(gateway.port, load))
+                each.append(self.serve(gateway, load))
         for gateway in gateways:
-            settle(gateway.pid)
+            self.settle(gateway)
         used = [cpu_seconds(g.pid) - was for g, was in zip(gateways, before, strict=True)]
         return list(zip(used, outcomes, strict=True))
 
-    def scrape(self, gateway: Gateway) -> None:
+    def scrape(self, gateway: Gateway) -> bytes:
         """Read a gateway's metrics once."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{gateway.admin}/metrics", timeout=5) as page:
-            page.read()
+        url = f"http://127.0.0.1:{gateway.admin}/metrics"
+        with urllib.request.urlopen(url, timeout=5) as page:
+            return bytes(page.read())
+
+    def reloads(self, gateway: Gateway) -> int:
+        """How often a Sidecar has taken its file, the first time included."""
+        found = re.search(rb'config_reloads_total{result="success"} (\d+)', self.scrape(gateway))
+        return int(found[1]) if found else 0
 
     def _start(self, name: str, port: int, argv: list[object], admin: int = 0) -> Gateway:
         log = self.folder / f"{name}.log"
@@ -180,4 +239,4 @@ class Rig:
         started = time.monotonic() - began
         if outcome.bad:
             raise SystemExit(f"{name} does not answer 200:\n{log.read_text()[-2000:]}")
-        return Gateway(name, port, process, admin, started)
+        return Gateway(name, port, process.pid, process, admin, started)

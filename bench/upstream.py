@@ -2,15 +2,15 @@
 
     python bench/upstream.py PORT [TLS_PORT CERTIFICATE]
 
-The query says what to answer: nothing special gives 1 KiB of JSON, `?chunks=150&pace=20` that many
-events of a stream, so many milliseconds apart, with the time of writing in each. `&status=500` and
-`&usage=0` answer badly, to show that somebody looks.
+The path says in which dialect to answer (`/v1/messages`, Gemini's, or else OpenAI's), and the query
+what: nothing special gives 1 KiB of JSON, `?chunks=150&pace=20` that many events of a stream, so
+many milliseconds apart, with the time of writing in each. `&status=500` and `&usage=0` answer
+badly, to show that somebody looks. Where no query arrives, `user` in the body may say the same.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import ssl
 import sys
@@ -20,15 +20,13 @@ from functools import lru_cache
 from typing import cast
 from urllib.parse import parse_qs, urlsplit
 
+from answers import DIALECTS, STAMP, Answers, dialect_of
 from machine import run_fast
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_USER = re.compile(rb'"user": *"([^"]*)"')
+_SHORT = 8192
 _NO_BODY = b"\r\n0\r\n\r\n"
-_USAGE = {
-    "prompt_tokens": 2006, "completion_tokens": 300, "total_tokens": 2306,
-    "prompt_tokens_details": {"cached_tokens": 1920, "audio_tokens": 0},
-    "completion_tokens_details": {"reasoning_tokens": 128, "audio_tokens": 0},
-}  # fmt: skip
 # As many headers as a hosted vendor sends, most of them of no interest to anybody.
 _HEADERS = """\
 Date: Tue, 24 Nov 2026 10:00:00 GMT
@@ -48,8 +46,9 @@ Server: bench
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What a request's query asks for."""
+    """What a request asks for."""
 
+    answers: Answers
     status: int
     chunks: int
     pace: float
@@ -57,10 +56,12 @@ class Script:
 
 
 @lru_cache(maxsize=64)
-def script(request_line: bytes) -> Script:
-    query = parse_qs(urlsplit(request_line.split(b" ")[1]).query.decode())
-    asked = {name: int(values[0]) for name, values in query.items()}
+def script(target: bytes, user: bytes) -> Script:
+    url = urlsplit(target.decode())
+    query = parse_qs(url.query or user.decode())
+    asked = {name: int(values[0]) for name, values in query.items() if name != "alt"}
     return Script(
+        answers=DIALECTS[dialect_of(url.path)],
         status=asked.get("status", 200),
         chunks=asked.get("chunks", 0),
         pace=asked.get("pace", 20) / 1000,
@@ -73,40 +74,13 @@ def head(status: int, framing: str) -> bytes:
 
 
 @lru_cache(maxsize=8)
-def answer(status: int) -> bytes:
-    message: dict[str, object] = {
-        "role": "assistant",
-        "content": "x" * 560,
-        "refusal": None,
-        "annotations": [],
-    }
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
-    value = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m-2026"}
-    body = json.dumps({**value, "choices": [choice], "usage": _USAGE}).encode()
-    return head(status, f"Content-Type: application/json\r\nContent-Length: {len(body)}") + body
+def answer(asked: Script) -> bytes:
+    body = asked.answers.body
+    framing = f"Content-Type: application/json\r\nContent-Length: {len(body)}"
+    return head(asked.status, framing) + body
 
 
-def event(delta: dict[str, str], finish: str | None, usage: object) -> bytes:
-    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-    value = {
-        "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m-2026",
-        "service_tier": "default", "system_fingerprint": "fp_0123456789",
-        "choices": [] if usage else [choice], "usage": usage,
-    }  # fmt: skip
-    return data(json.dumps(value, separators=(",", ":")).encode())
-
-
-def data(text: bytes) -> bytes:
-    framed = b"data: " + text + b"\n\n"
-    return b"%x\r\n%s\r\n" % (len(framed), framed)
-
-
-_STAMP = "@" + "0" * 16
-_BEFORE, _, _AFTER = event({"content": f" word{_STAMP}"}, None, None).partition(_STAMP.encode())
 HEAD = head(200, "Content-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked")
-STOP = event({}, "stop", None)
-USED = event({}, None, _USAGE)
-DONE = data(b"[DONE]") + b"0\r\n\r\n"
 
 
 class Vendor(asyncio.Protocol):
@@ -117,7 +91,7 @@ class Vendor(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.received = b""
         self.missing = 0
-        self.asked: Script | None = None
+        self.target = self.user = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's are transports in all but their base class.
@@ -127,42 +101,48 @@ class Vendor(asyncio.Protocol):
         self.transport = None
 
     def data_received(self, data: bytes) -> None:
-        if self.asked is not None:
+        if self.target:
             self.missing -= len(data)
             # A body of unknown length ends as chunked bodies do.
-            if self.missing == 0 or (self.missing < 0 and data.endswith(_NO_BODY)):
-                self.reply(self.asked)
+            self.body_received(data, whole=self.missing < 0 and data.endswith(_NO_BODY))
             return
         self.received += data
         end = self.received.find(b"\r\n\r\n")
         if end < 0:
             return
         length = _LENGTH.search(self.received, 0, end + 2)
-        body = len(self.received) - end - 4
-        self.missing = int(length[1]) - body if length else -1
-        self.asked = script(self.received[: self.received.index(b"\r\n")])
-        whole = self.missing == 0 or (length is None and self.received.endswith(_NO_BODY))
-        self.received = b""
-        if whole:
-            self.reply(self.asked)
+        self.missing = int(length[1]) - (len(self.received) - end - 4) if length else -1
+        self.target, self.user = self.received.split(b" ", 2)[1], b""
+        received, self.received = self.received, b""
+        self.body_received(received, whole=length is None and received.endswith(_NO_BODY))
+
+    def body_received(self, data: bytes, *, whole: bool) -> None:
+        # Only the short bodies of streams say something, and only where the path does not.
+        if b"?" not in self.target and b"chunks=" in data[:_SHORT]:
+            found = _USER.search(data)
+            self.user = found[1] if found else b""
+        if whole or self.missing == 0:
+            asked, self.target = script(self.target, self.user), b""
+            self.reply(asked)
 
     def reply(self, asked: Script) -> None:
-        self.asked = None
         if self.transport is None:
             return
         if not asked.chunks or asked.status != 200:
-            self.transport.write(answer(asked.status))
+            self.transport.write(answer(asked))
             return
-        self.transport.write(HEAD)
+        self.transport.write(HEAD + asked.answers.start)
         self.go_on(asked, self.loop.time(), 0)
 
     def go_on(self, asked: Script, began: float, sent: int) -> None:
         if self.transport is None:
             return
         if sent == asked.chunks:
-            self.transport.write(STOP + (USED if asked.usage else b"") + DONE)
+            last = asked.answers
+            self.transport.write(last.stop + (last.used if asked.usage else b"") + last.done)
             return
-        self.transport.write(b"%s@%016d%s" % (_BEFORE, time.monotonic_ns(), _AFTER))
+        stamp = b"@%016d" % time.monotonic_ns()
+        self.transport.write(asked.answers.piece.replace(STAMP, stamp))
         # By the clock, not by the last chunk: a pace that does not drift, and streams that stay
         # apart from each other.
         when = began + (sent + 1) * asked.pace

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from project_paths import ROOT
 
 BENCH = ROOT / "bench"
+MODULES = [file.stem for file in BENCH.glob("*.py")]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads the CPU time of processes")
 
 
@@ -24,7 +26,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
         return __import__(name)
 
     yield load
-    for name in ("bodies", "load", "machine", "rig", "smoke", "upstream"):
+    for name in MODULES:
         sys.modules.pop(name, None)
 
 
@@ -40,6 +42,42 @@ def test_every_answer_of_a_gateway_is_counted_and_checked(bench: Any) -> None:
         assert (streamed.requests, streamed.chunks) == (3, 3 * (5 + 3))
         assert (streamed.bad, streamed.unmetered) == (0, 0)
         assert 0 < streamed.delay[0] < streamed.whole[1] * 10
+
+
+def test_scenarios_of_dialects_and_of_large_files_give_figures(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenarios = bench("scenarios")
+    monkeypatch.setattr(scenarios, "KEYS", 20)
+    monkeypatch.setattr(scenarios, "SCRAPED", (3, 2))
+    with bench("rig").Rig("asyncio", scale=0.05) as rig:
+        gateway = rig.sidecar(config=rig.config(tuple(rig.keys)))
+        # A peer is whatever runs already; this one has another key, and events that may be others.
+        peer = rig.peer("peer", gateway.port, gateway.pid, rig.key, ["x-any: 1"])
+        rows = [scenario(rig, gateway) for scenario in scenarios.OF_DIALECTS.values()]
+        rows.append(scenarios.streams(rig, peer, 2))
+        rows += [scenario(rig, 0) for scenario in scenarios.OF_SIDECAR.values()]
+    assert all(value > 0 for row in rows for name, value in row.items() if name != "CPU s")
+
+
+def test_report_has_every_figure_and_ratios_to_the_first_gateway(bench: Any) -> None:
+    report = bench("report").Report(["bare", "sidecar", "peer"])
+    for gateway, values in {"bare": (2.0, 2.0, 9.0), "sidecar": (4.0, 5.0, 6.0)}.items():
+        for value in values:
+            report.add("any", gateway, {"ms": value})
+    report.add("alone", "sidecar", {"MiB": 1.0})
+    assert report.as_markdown().splitlines()[2:] == [
+        "| any | ms | 2.00 | 5.00 | – | 2.50 | – |",
+        "| alone | MiB | – | 1.00 | – | – | – |",
+    ]
+    assert [line.split() for line in report.as_text().splitlines()][1] == [
+        "any", "ms", "2.00", "5.00", "–", "2.50", "–"
+    ]  # fmt: skip
+    lines = [json.loads(line) for line in report.as_lines()]
+    assert lines[2] == {
+        "scenario": "any", "gateway": "bare", "round": 2, "figure": "ms", "value": 9.0
+    }  # fmt: skip
+    assert len(lines) == 7
 
 
 def test_warm_call_is_counted_by_module() -> None:
