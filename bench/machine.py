@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 IDLE = 0.005
@@ -92,9 +92,12 @@ def wait_for(port: int, process: subprocess.Popen[str], log: Path) -> None:
 
 def family(pid: int) -> list[int]:
     """A process and the processes that it started, and they."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
-    return [pid, *(each for child in children for each in family(child))]
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError):  # a thread that has just ended
+            for child in (task / "children").read_text().split():
+                found += family(int(child))
+    return found
 
 
 def cpu_seconds(pid: int) -> float:

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -58,6 +59,23 @@ def test_scenarios_of_dialects_and_of_large_files_give_figures(
         rows.append(scenarios.streams(rig, peer, 2))
         rows += [scenario(rig, 0) for scenario in scenarios.OF_SIDECAR.values()]
     assert all(value > 0 for row in rows for name, value in row.items() if name != "CPU s")
+
+
+def test_options_name_peers_and_the_report_is_written_as_asked(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full, file = bench("full"), tmp_path / "figures.jsonl"
+    argv = ["full.py", "--only=scrape", "--rounds=2", "--scale=0.05", "--markdown"]
+    monkeypatch.setattr(sys, "argv", [*argv, f"--jsonl={file}", "--peer=a=1:2", "--peer-key=a=k=1"])
+    options = full.read_options()
+    assert (options.peer, options.peer_key) == ([("a", (1, 2))], [("a", "k=1")])
+    rows = {"scrape": lambda _, number: {"ms": 2.0 + number}}
+    monkeypatch.setattr(full, "SCENARIOS", {})
+    monkeypatch.setattr(full, "OF_SIDECAR", rows)
+    monkeypatch.setattr(sys, "argv", [*argv, f"--jsonl={file}"])
+    full.main()
+    assert "| scrape | ms | – | 2.50 | – |" in capsys.readouterr().out
+    assert [json.loads(line)["value"] for line in file.read_text().splitlines()] == [2.0, 3.0]
 
 
 def test_report_has_every_figure_and_ratios_to_the_first_gateway(bench: Any) -> None:
