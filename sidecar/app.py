@@ -257,7 +257,7 @@ def _finished_calls(
     stack: AsyncExitStack, callers: Callers, ledger: Ledger, metrics: Metrics,
     published: Sequence[OnFinished],
 ) -> FinishedCalls:  # fmt: skip
-    """The records on their way, which are passed on before they are read and at the stop."""
+    """Finished calls whose records are still to be made: before they are read, and at the stop."""
     finished = stack.enter_context(FinishedCalls(callers, metrics.call_finished, published))
     ledger.before_flush = metrics.before_render = finished.flush
     metrics.read("sidecar_caller_lookups_total", callers.results)

@@ -143,14 +143,14 @@ class Attempts:
         vault: Vault,
         local: Mapping[str, str],
         clock: Callable[[], float],
-        abandoned: AttemptUsageReader,
+        attempt_usage: AttemptUsageReader,
         dialects: Mapping[str, Dialect],
     ) -> None:
         self._upstream = upstream
         self._vault = vault
         self._local = local
         self._clock = clock
-        self._attempt_usage = abandoned
+        self._attempt_usage = attempt_usage
         self._dialects = dialects
         self.notes = TransformNotes()
 
@@ -161,8 +161,8 @@ class Attempts:
         secret was replaced meanwhile. The calling code must close the result."""
         live.provider, live.credential = candidate.provider.name, candidate.credential_name
         live.model_served, live.transform = candidate.model, ""
-        made = self._transformed if candidate.steps else self._sent
-        attempted = await made(call, candidate, rewriter, live)
+        send = self._transformed if candidate.steps else self._sent
+        attempted = await send(call, candidate, rewriter, live)
         if attempted.classification.error_class not in _OF_THE_SECRET:
             return attempted
         secret = attempted.address.secret
@@ -173,7 +173,7 @@ class Attempts:
         if rewriter.consumed:
             return structs.replace(attempted, outdated=True)
         live.transform = ""
-        return await made(call, candidate, rewriter, live)
+        return await send(call, candidate, rewriter, live)
 
     async def _transformed(
         self, call: Call, candidate: Candidate, rewriter: Rewriter, live: LiveCall

@@ -159,15 +159,15 @@ class Dispatcher:
     def _new_state(
         self, passage: Passage, call: Call, candidates: Sequence[Candidate], rewriter: Rewriter
     ) -> RetryState:
-        live, began, choice, alone = passage.live, self._clock(), len(candidates) > 1, 0.0
+        live, began, choice, sticky_wait = passage.live, self._clock(), len(candidates) > 1, 0.0
         name = live.session or live.program
         conversation = ConversationKey(call.key.name, name, call.model or "", bool(live.session))
         if choice:
             candidates, pinned = self.affinity.prefer_pinned(conversation, candidates)
             # Only a named conversation is likely to have a warm cache at its pinned upstream.
-            alone = call.key.sticky_wait if pinned and conversation.is_named else 0.0
+            sticky_wait = call.key.sticky_wait if pinned and conversation.is_named else 0.0
         retry = RetryState(
-            passage, live, call, rewriter, began, conversation, candidates, choice, alone
+            passage, live, call, rewriter, began, conversation, candidates, choice, sticky_wait
         )
         if live.waits:  # for memory
             retry.keep_client(began)
@@ -255,16 +255,18 @@ class Dispatcher:
             retry.leave_out(attempted)
 
     def _record_answer(self, call: Call, attempted: AttemptResult, lease: Lease) -> None:
-        """Record what a response tells of the vendor's quotas, and that a final one was given."""
+        """Record the vendor's quotas that a response reports, and that its upstream is healthy if
+        the client gets it."""
         reply, found = attempted.reply, attempted.classification
         if reply is None:
             return
         is_ok = reply.status < 400
         # Vendors have separate quotas for free calls.
-        if call.is_free or not (is_ok or found.resets or attempted.is_slowed):
-            reply = None
-        is_final = found.error_class in _FINAL
-        self._scheduler.record_answer(lease, reply, call.key.name, ok=is_ok, final=is_final)
+        reports = not call.is_free and (is_ok or found.resets or attempted.is_slowed)
+        is_final, key = found.error_class in _FINAL, call.key.name
+        self._scheduler.record_answer(
+            lease, reply if reports else None, key, ok=is_ok, final=is_final
+        )
 
     def _succeed(self, retry: RetryState, attempted: AttemptResult, lease: Lease) -> AttemptResult:
         """Record the final response and return it, with its lease in the passage unless that has

@@ -251,7 +251,7 @@ class Proxy:
         return None if found is None else found[0]
 
     def _close(self, passage: Passage) -> None:
-        """Settle the call, and record it."""
+        """Settle the call, and pass it to `FinishedCalls`, which makes its record."""
         live, services, lease = passage.live, self._services, passage.lease
         passage.held.release()
         live.first_byte = passage.relay.first_byte

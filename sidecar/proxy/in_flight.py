@@ -1,4 +1,7 @@
-"""Calls in flight, and checkpoints of long ones, so that a killed process loses no record."""
+"""Calls in flight, checkpoints of long ones, and the records of finished ones.
+
+A killed process loses no record of a call that took long: its checkpoint is in the ledger.
+"""
 
 from __future__ import annotations
 
@@ -255,8 +258,8 @@ class FinishedCalls:
     known. Call `flush` before records or metrics are read; the end of the context does.
 
     Args:
-        counted: Called with each record at its turn in a batch.
-        published: Called with the records of a batch, or with one, when their callers are known.
+        counted: Called with each record, without waiting for its caller (metrics).
+        published: Called with the records whose callers are known: most of a batch, or one.
     """
 
     def __init__(
@@ -290,7 +293,7 @@ class FinishedCalls:
                 record, lookup = call.final_record(), call.caller_lookup
                 self._counted(record)
                 if lookup is None or (lookup.done and record.caller is lookup.caller):
-                    known.append(record)  # as nearly every record
+                    known.append(record)  # unless the lookup ended since the record was made
                     continue
                 completed = self._callers.complete(record, lookup, self._publish)
                 if completed is not None:

@@ -41,7 +41,7 @@ class Services(Struct, frozen=True):
         owners: Which upstream created an object.
         wall: Returns seconds since the epoch.
         draw: Returns a random number from 0 to 1.
-        finished: Records of finished calls, on their way to ledger, metrics, log and plugins.
+        finished: Makes the records of finished calls, for ledger, metrics, log and plugins.
     """
 
     configuration: ConfigManager

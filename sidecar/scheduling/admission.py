@@ -101,7 +101,7 @@ class Admission:
         """Return a lease on an option that is free and at whose limiters no call waits; else None,
         and nothing has changed.
 
-        A call like any other gets the same lease by `try_lease`, which decides all cases.
+        `try_lease` returns the same lease, and decides where calls wait, too.
         """
         for cooldown in limiters.cooldowns:
             if not cooldown.at_rest or cooldown.queue:
@@ -186,7 +186,7 @@ class Admission:
             try:
                 waiter.all_options = waiter.renew()
             except Exception as error:  # noqa: BLE001 - the call that waits raises it
-                self._answer(waiter, error)
+                self._resolve(waiter, error)
                 continue
             self._leave_queues(waiter)
             if not self._admit_or_queue(waiter, self._clock()) and waiter.cannot_be_admitted(
@@ -286,7 +286,7 @@ class Admission:
             limiter = self._first_blocking(waiter, option, now)
             if limiter is None:
                 waiter.park(now, parked=False)
-                self._answer(waiter, self._grant(waiter, option, now))
+                self._resolve(waiter, self._grant(waiter, option, now))
                 return True
             waiter.queue_option(queued_at, limiter, option)
         if queued_at.keys() != waiter.queued_at.keys():
@@ -314,7 +314,7 @@ class Admission:
             if limiter.queue:
                 self._to_check[limiter] = None
 
-    def _answer(self, waiter: Waiter, answer: Lease | Exception) -> None:
+    def _resolve(self, waiter: Waiter, answer: Lease | Exception) -> None:
         future = waiter.future
         assert future is not None  # noqa: S101 - set before it waits
         self._waiters.pop(waiter.seq, None)
@@ -383,7 +383,7 @@ class Admission:
         waiter.first_only = False
         # Room, or a pause, may have come at this very moment.
         if not self._admit_or_queue(waiter, now) and not waiter.is_parked:
-            self._answer(waiter, NotAdmitted(self.blocked(waiter, now), waiter.waited(now), now))
+            self._resolve(waiter, NotAdmitted(self.blocked(waiter, now), waiter.waited(now), now))
 
     def _stop_waiting_for_first(self, waiter: Waiter) -> None:
         """End the sticky wait: from now on the call takes any option."""

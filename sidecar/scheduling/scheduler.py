@@ -105,9 +105,9 @@ class Scheduler:
         return self._admission.new_waiter(key.name, key.share, call.urgency, options, renew)
 
     def lease_at_once(self, call: Call, candidates: Sequence[Candidate]) -> Lease | None:
-        """Return the lease that `new_waiter` and `try_lease` return, in a fraction of their time,
-        for a first attempt whose first candidate is free with no call waiting there. Else None, and
-        nothing has changed: they decide."""
+        """Return a lease on the first candidate for a first attempt, if nothing blocks it and no
+        call waits there: the one that `new_waiter` and `try_lease` return, in a fraction of their
+        time. None changes nothing; use those then."""
         if self.engine is not None or call.snapshot is not self._snapshot:
             return None
         key, first = call.key, candidates[0]

@@ -150,7 +150,7 @@ class Upstreams:
         """Record a response to a call, and return the limiters that may have opened.
 
         Args:
-            reply: Its header fields tell what is left of the vendor's quotas; None if not.
+            reply: Has the header fields with the vendor's quotas; None to read no quotas.
             key: The local key of the call.
             ok: Whether it is no error.
             final: Whether the client gets it: then the upstream is healthy.

@@ -74,7 +74,7 @@ class Console:
 
     def __init__(self, context: AdminContext, guard: RequestGuard) -> None:
         self._context = context
-        self._door = guard
+        self._guard = guard
 
     @staticmethod
     def serves(path: str) -> bool:
@@ -93,7 +93,7 @@ class Console:
     async def over_tcp(self, request: AgentRequest, path: str) -> AgentResponse:
         """Answer a browser."""
         try:
-            self._door.check_console(
+            self._guard.check_console(
                 request.method, request.raw_path, request.headers, page=path == "/"
             )
             if path.startswith(API):

@@ -1,7 +1,7 @@
 """Connections of agents and of the admin side: one task for each request, one at a time.
 
-This module adds to the requests that arrive the versions that are served, and the end of a
-connection. No response and no log line quotes a request that cannot be parsed: a malformed header
+`request_reader` reads the requests; this module serves those of a known version of HTTP, and closes
+connections. No response and no log line quotes a request that cannot be parsed: a malformed header
 may hold a key.
 """
 
@@ -39,7 +39,8 @@ log = logging.getLogger("sidecar.http.server")
 
 
 class AgentServer:
-    """Makes a protocol for every connection; `opened` is called with each."""
+    """Makes a protocol for every connection, of the agents or of the admin side; `opened` is called
+    with each."""
 
     def __init__(
         self, handler: AgentHandler, refuse: Refuse,
@@ -154,7 +155,7 @@ class AgentConnection(RequestReader):
             self._server.sweep.set(self, self.loop.time() + HEAD_TIMEOUT_SECONDS)
 
     async def _serve(self, request: AgentRequest | None) -> None:
-        """Answer one request; None stands for what is none."""
+        """Answer one request; None stands for bytes that are no HTTP."""
         self._current, server, stays = request, self._server, False
         try:
             if request is None:

@@ -37,7 +37,8 @@ left."""
 
 
 class RequestReader(WireProtocol, ParserEvents):
-    """Queues the requests of one connection as their heads arrive; None stands for what is none.
+    """Queues the requests of one connection as their heads arrive; None stands for bytes that are
+    no HTTP.
 
     `caller_lookup` is kept here by `sidecar.callers`. `task` answers the request in hand.
     """
