@@ -53,6 +53,7 @@ class Vault:
         self._environ = environ
         self._clock = clock
         self._resolved: dict[CredentialRef, _Resolved] = {}
+        self._in_force: set[CredentialRef] = set()
         self._local: Mapping[bytes, tuple[Key, KeyHash]] = {}
         self._usable: dict[str, tuple[Provider, tuple[tuple[CredentialRef, ...], str]]] = {}
         """What is known of providers by name; a reload has another provider of the same name."""
@@ -62,21 +63,28 @@ class Vault:
         self.on_replaced: list[Callable[[Sequence[CredentialRef]], None]] = []
 
     def load(self, snapshot: Snapshot) -> None:
-        """Resolve every reference of `snapshot`; forget those of earlier snapshots.
+        """Resolve every reference of `snapshot`, and keep those of the one in force.
 
         The environment and files are always read again; commands run only for new
-        references. Blocking; call `announce` once `snapshot` is in force.
+        references. Blocking; call `put_in_force` and `announce` once `snapshot` is in force.
         """
         self._local = snapshot.by_digest
         wanted = set(references(snapshot))
-        held = {ref: old for ref, old in self._resolved.items() if ref in wanted}
+        kept = wanted | self._in_force
+        held = {ref: old for ref, old in self._resolved.items() if ref in kept}
         for ref in wanted:
             if ref not in held or ref.source is not SecretSource.COMMAND:
                 held[ref] = self._resolve(ref)
         self._note_replaced(held)
         self._resolved = held
-        self._rejected = {ref: old for ref, old in self._rejected.items() if ref in wanted}
         self._begin_version()
+
+    def put_in_force(self, snapshot: Snapshot) -> None:
+        """Forget the references that `snapshot`, which is in force now, does not have: until now
+        calls needed them."""
+        self._in_force = set(references(snapshot))
+        self._resolved = {r: held for r, held in self._resolved.items() if r in self._in_force}
+        self._rejected = {r: held for r, held in self._rejected.items() if r in self._in_force}
 
     def secret(self, ref: CredentialRef) -> Secret | None:
         """Return the secret; None when there is none, or none can be resolved (see `why_not`)."""

@@ -234,6 +234,7 @@ class ConfigManager(Struct):
         for warning in snapshot.warnings:
             log.warning("%s", warning)
         self.announce()
+        self.vault.put_in_force(snapshot)
         self.vault.announce()
 
     def announce(self) -> None:

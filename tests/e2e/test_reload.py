@@ -140,6 +140,24 @@ async def test_parts_prepare_for_an_edit_outside_of_the_event_loop(proxy: Sideca
     assert seen == [(False, proxy.running.snapshot)]
 
 
+async def test_call_while_another_credential_is_prepared_is_sent_with_the_present_one(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    manager, loop = proxy.running.services.configuration, asyncio.get_running_loop()
+    vendor.play(GOOD)
+    statuses = []
+
+    def call_meanwhile(_: Snapshot) -> None:
+        statuses.append(asyncio.run_coroutine_threadsafe(CHAT.call(proxy), loop).result(10).status)
+
+    manager.preparers.append(call_meanwhile)
+    proxy.file.write_text(proxy.file.read_text().replace("env:UPSTREAM_KEY", "env:OTHER_KEY"))
+    assert (await manager.reload()).accepted
+    assert statuses == [200]
+    assert vendor.requests[-1].get("authorization")
+    assert not proxy.running.services.vault.usable(proxy.running.snapshot.providers["oa"])[0]
+
+
 async def test_keys_of_a_replaced_file_are_freed_without_a_garbage_collection(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:

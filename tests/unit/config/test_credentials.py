@@ -268,6 +268,19 @@ def test_call_under_the_earlier_file_does_not_tell_what_the_new_one_may_use() ->
     assert vault.usable(later) == ((after,), "")
 
 
+def test_secret_is_kept_until_a_configuration_without_it_is_in_force() -> None:
+    before, after = ref(SecretSource.ENV, "ONE"), ref(SecretSource.ENV, "TWO")
+    vault = held(before, environ={"ONE": "a", "TWO": "b"})
+    vault.put_in_force(snapshot(before))
+    vault.load(snapshot(after))
+    assert (vault.secret(before), vault.secret(after)) == (Secret("a"), Secret("b"))
+    vault.load(snapshot(before))  # the other one was not accepted
+    assert (vault.secret(before), vault.secret(after)) == (Secret("a"), None)
+    vault.load(snapshot(after))
+    vault.put_in_force(snapshot(after))
+    assert (vault.secret(before), vault.secret(after)) == (None, Secret("b"))
+
+
 def test_version_changes_before_the_next_one_of_several_is_resolved(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("one", "two")]
     for path in paths:
