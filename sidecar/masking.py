@@ -72,9 +72,8 @@ class CredentialMask:
         return any(find(sign) >= 0 and find(marker) >= 0 for sign, marker in self._signs)
 
     def has_opening(self, data: bytes) -> bool:
-        """Return whether `data` holds the first characters of the credential. Slow: only data that
-        `may_hold` it needs to be asked about."""
-        return self._opening.search(data) is not None
+        """Return whether `data` holds the first characters of the credential."""
+        return self.may_hold(data) and self._opening.search(data) is not None
 
     def mask(self, data: bytes) -> bytes:
         """Return `data` with every occurrence masked, in the same length."""

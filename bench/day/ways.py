@@ -80,7 +80,7 @@ class Sidecar:
         """What a client of Sidecar sees."""
         _sent.set(job)
         call, candidates = self._laptop.understood(job)
-        live = self._live.open("POST", "")
+        live = self._live.open("POST", "", None)
         no_stream: Any = None
         passage = Passage(self._request, live, call.held, Relay(self._request))
         try:

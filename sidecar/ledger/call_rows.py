@@ -57,10 +57,9 @@ def call_row(record: CallRecord, zone: tzinfo | None) -> tuple[SqlValue, ...]:
 
 def tokens_of(usage: Usage) -> tuple[int | None, ...]:
     """Return the figures of `TOKENS`, each at most `MAX_TOKENS`."""
-    counts: tuple[int | None, ...] = _COUNTS(usage)
-    if max(filter(None, counts), default=0) <= MAX_TOKENS:
-        return counts
-    return tuple([count and min(count, MAX_TOKENS) for count in counts])
+    return tuple(
+        [count if count is None or count <= MAX_TOKENS else MAX_TOKENS for count in _COUNTS(usage)]
+    )
 
 
 def parts_of(usage: Usage | None, cost: Cost | None) -> list[dict[str, object]]:
@@ -83,10 +82,7 @@ def parts_of(usage: Usage | None, cost: Cost | None) -> list[dict[str, object]]:
 
 
 def _cost(cost: Cost) -> tuple[SqlValue, ...]:
-    listed, charged = cost.listed, cost.charged
-    if listed > MAX_COST or charged > MAX_COST:
-        listed, charged = min(listed, MAX_COST), min(charged, MAX_COST)
-    return (listed, charged, cost.price)
+    return (min(cost.listed, MAX_COST), min(cost.charged, MAX_COST), cost.price)
 
 
 @lru_cache(maxsize=64)

@@ -162,7 +162,7 @@ class Metrics:
         reported = record.usage_state is UsageState.REPORTED
         if record.outcome is not Outcome.OK or record.refusal is not None or not reported:
             self._count_faults(record, series)
-        if (cost is None or not cost.whole) and record.unpriced:  # only then `unpriced` may be true
+        if record.unpriced:
             self._unpriced.at(record.provider, series.labels[3]).value += 1
 
     def _count_usage(self, series: _CallSeries, usage: Usage | None, cost: Cost | None) -> None:
@@ -368,17 +368,15 @@ def disjoint(usage: Usage) -> dict[str, int]:
     reasoning = usage.reasoning_tokens or 0
     found: dict[str, int] = {}
     if (count := (usage.input_tokens or 0) - read - write) > 0:
-        found["input"] = count
+        found["input"] = min(count, MAX_TOKENS)
     if read > 0:
-        found["cache_read"] = read
+        found["cache_read"] = min(read, MAX_TOKENS)
     if write > 0:
-        found["cache_write"] = write
+        found["cache_write"] = min(write, MAX_TOKENS)
     if (count := (usage.output_tokens or 0) - reasoning) > 0:
-        found["output"] = count
+        found["output"] = min(count, MAX_TOKENS)
     if reasoning > 0:
-        found["reasoning"] = reasoning
-    if max(found.values(), default=0) > MAX_TOKENS:
-        return {kind: min(count, MAX_TOKENS) for kind, count in found.items()}
+        found["reasoning"] = min(reasoning, MAX_TOKENS)
     return found
 
 

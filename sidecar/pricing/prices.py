@@ -191,11 +191,10 @@ class Prices:
     def _cost(
         self, usage: Usage, provider: Provider, group: Group, names: CallNames, started: float
     ) -> Cost | None:
-        vendor = provider.vendor
-        if provider.free or vendor.local_server is not None:
+        if _is_free(provider):
             return Cost(0, 0, FREE, parts=(Cost(0, 0, FREE),) * len(usage.parts))
         tariff = self._find(provider, names)
-        said = usage.reported_cost if vendor.reports_cost else None
+        said = usage.reported_cost if provider.vendor.reports_cost else None
         if said is not None and not (tariff is not None and tariff.written):
             would: Cost | None = _charged(Fraction(said), group, REPORTED)
         elif usage.parts:

@@ -6,6 +6,7 @@ follows.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -35,7 +36,7 @@ from sidecar.plugin_api.error_class import (
 )
 from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.vendor import Vendor
-from sidecar.proxy.attempt_usage import AttemptUsageReader, attempt_record, cut_short
+from sidecar.proxy.attempt_usage import AttemptUsageReader
 from sidecar.proxy.in_flight import LiveCall
 from sidecar.proxy.stream import error_masking
 from sidecar.proxy.stream.error_masking import ErrorEventMask
@@ -48,7 +49,7 @@ from sidecar.proxy.stream.transforming import (
     local_answer,
     transformed_call,
 )
-from sidecar.records import AttemptUsage
+from sidecar.records import AttemptRecord, AttemptUsage
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 from sidecar.routing.request_rewrite import Rewriter, secret_of
@@ -61,8 +62,6 @@ CLASSIFIED_BODY_BYTES = 64 * 1024
 """Bytes of an error response that are passed to the vendor's plugin."""
 _VERDICTS = {each: each.value for each in ErrorClass}
 """The words of attempts' records: reading `value` of an enumeration runs code."""
-_REDIRECT = 300
-"""The lowest status that is no success."""
 _OF_THE_SECRET = frozenset(
     {ErrorClass.AUTH_FAILED, ErrorClass.QUOTA_EXHAUSTED, ErrorClass.RATE_LIMITED}
 )
@@ -209,7 +208,7 @@ class Attempts:
             )  # fmt: skip
             if to.mask is not None:
                 error_masking.mask_head(reply, to.mask)
-            if reply.status < _REDIRECT and not call.facts.streaming:
+            if reply.status < HTTPStatus.MULTIPLE_CHOICES and not call.facts.streaming:
                 attempted = AttemptResult(candidate, TAKEN, to, reply)
             else:
                 attempted = await self._judged(call, candidate, to, reply, live)
@@ -226,7 +225,7 @@ class Attempts:
         verdict = _VERDICTS[judged.error_class] if attempted.error is None else "failed"
         seconds, spent = self._clock() - began, attempted.spent
         live.note(
-            attempt_record(candidate, attempted.reply, verdict, judged.reason, seconds, spent)
+            _attempt_record(candidate, attempted.reply, verdict, judged.reason, seconds, spent)
         )
         if reply is None or not (call.facts.streaming or is_event_stream(reply)):
             return attempted
@@ -255,7 +254,7 @@ class Attempts:
         spent = self._attempt_usage.usage_of_cancelled(
             call, candidate, reply, error, live.started, sent=state.sent
         )
-        live.note(attempt_record(candidate, reply, *cut_short(live, error), seconds, spent))
+        live.note(_attempt_record(candidate, reply, *_cut_short(live, error), seconds, spent))
 
     async def _begun_badly(
         self, call: Call, candidate: Candidate, to: UpstreamAddress, reply: Reply,
@@ -349,7 +348,7 @@ def _answered(answer: bytes, candidate: Candidate, live: LiveCall) -> AttemptRes
 
 def _refused(candidate: Candidate, refusal: ProxyError, live: LiveCall) -> AttemptResult:
     why = Classification(ErrorClass.MODEL_NOT_FOUND, refusal.reply.message)
-    live.note(attempt_record(candidate, None, "failed", why.reason, 0.0, None))
+    live.note(_attempt_record(candidate, None, "failed", why.reason, 0.0, None))
     return AttemptResult(candidate, why, refusal=refusal)
 
 
@@ -372,3 +371,20 @@ def _failed(
     return AttemptResult(
         candidate, classify_connection_error(error), to, error=error, spent=spent, lost=lost
     )
+
+
+def _attempt_record(
+    candidate: Candidate, reply: Reply | None, verdict: str, reason: str, seconds: float,
+    spent: AttemptUsage | None,
+) -> AttemptRecord:  # fmt: skip
+    """Return the record of an attempt; `reply` is None if no response came."""
+    name, credential = candidate.provider.name, candidate.credential_name
+    status = None if reply is None else reply.status
+    return AttemptRecord(name, credential, candidate.model, verdict, status, reason, seconds, spent)
+
+
+def _cut_short(live: LiveCall, error: BaseException) -> tuple[str, str]:
+    """Return the verdict and the reason for an attempt that Sidecar or the client ended."""
+    if isinstance(error, asyncio.CancelledError):
+        return "cancelled", live.ending.message if live.ending else "the client left"
+    return "failed", str(error) if isinstance(error, ProxyError) else type(error).__name__

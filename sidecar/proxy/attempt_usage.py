@@ -1,4 +1,4 @@
-"""The records of attempts, and the usage of failed ones.
+"""The usage of failed attempts.
 
 A response with an error status used nothing unless it reports usage. Any other request that was
 sent may have been served and billed: its usage is unknown if the vendor did not report it. This
@@ -7,16 +7,14 @@ includes a stream of status 200 that begins with an error.
 
 from __future__ import annotations
 
-import asyncio
 from http import HTTPStatus
 
 from sidecar.errors import ProxyError
 from sidecar.http.client import Reply, is_event_stream
 from sidecar.plugin_api.guard import plugin_guard
 from sidecar.pricing.prices import Prices
-from sidecar.proxy.in_flight import LiveCall
 from sidecar.proxy.metering import ResponseMeter, is_lookup
-from sidecar.records import AttemptRecord, AttemptUsage, Usage, UsageState
+from sidecar.records import AttemptUsage, Usage, UsageState
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 
@@ -42,7 +40,7 @@ class AttemptUsageReader:
         with plugin_guard(call.dialect, "meter", lost) as guard:
             meter = ResponseMeter(call, reply)
             meter.feed(data)
-            if is_lookup(call, meter.created()):
+            if is_lookup(call, meter):
                 return None  # a GET by id: counted when the response was created
             usage = meter.usage()
             whole, model = meter.complete(whole=not is_event_stream(reply)), meter.model
@@ -83,24 +81,7 @@ class AttemptUsageReader:
         self, state: UsageState, usage: Usage | None, call: Call, candidate: Candidate,
         model: str | None, started: float,
     ) -> AttemptUsage:  # fmt: skip
-        priced_as = candidate.route.price_name
+        priced_as = candidate.price_name
         names = (priced_as, None, None) if priced_as else (model, candidate.model, call.model)
         cost = self._prices.spent(usage, candidate.provider, call.key.group, names, started)
         return AttemptUsage(state, usage, cost)
-
-
-def attempt_record(
-    candidate: Candidate, reply: Reply | None, verdict: str, reason: str, seconds: float,
-    spent: AttemptUsage | None,
-) -> AttemptRecord:  # fmt: skip
-    """Return the record of an attempt; `reply` is None if no response came."""
-    name, credential = candidate.provider.name, candidate.credential_name
-    status = None if reply is None else reply.status
-    return AttemptRecord(name, credential, candidate.model, verdict, status, reason, seconds, spent)
-
-
-def cut_short(live: LiveCall, error: BaseException) -> tuple[str, str]:
-    """Return the verdict and the reason for an attempt that Sidecar or the client ended."""
-    if isinstance(error, asyncio.CancelledError):
-        return "cancelled", live.ending.message if live.ending else "the client left"
-    return "failed", str(error) if isinstance(error, ProxyError) else type(error).__name__

@@ -56,7 +56,7 @@ class Deferred:
             spent: Usage of failed attempts, which is part of the call's record.
             counted: The amounts that the limits count so far; None for nothing.
         """
-        if call.endpoint.creates is None or is_lookup(call, meter.created()):
+        if call.endpoint.creates is None or is_lookup(call, meter):
             return
         claim = None
         if record.usage_state is not UsageState.REPORTED:
@@ -133,5 +133,5 @@ def _claim(
         counted=(counted[LimitUnit.INPUT], counted[LimitUnit.OUTPUT], counted[LimitUnit.MONEY]),
         state=known.state,
         whole=known.cost is None or known.cost.whole,
-        priced_as=candidate.route.price_name,
+        priced_as=candidate.price_name,
     )  # fmt: skip

@@ -176,12 +176,9 @@ class LiveCalls:
         # A counter behind a random start: unique over restarts, and cheap.
         self._numbers = itertools.count(secrets.randbits(40) << 20)
 
-    def open(
-        self, method: str, program: str, task: asyncio.Task[None] | None = None
-    ) -> LiveCall:  # fmt: skip
-        """Register a new call, served by `task`, or else by the running one."""
+    def open(self, method: str, program: str, task: asyncio.Task[None] | None) -> LiveCall:
+        """Register a new call, served by `task`; None for one that cannot be ended early."""
         call_id = f"call_{next(self._numbers):x}"
-        task = task or asyncio.current_task()
         call = LiveCall(call_id, method, program, self._clock(), self._wall(), task)
         self._calls[call_id] = call
         return call
@@ -290,12 +287,9 @@ class FinishedCalls:
         known: list[CallRecord] = []
         for call in waiting:
             try:
-                record, lookup = call.final_record(), call.caller_lookup
+                record = call.final_record()
                 self._counted(record)
-                if lookup is None or (lookup.done and record.caller is lookup.caller):
-                    known.append(record)  # unless the lookup ended since the record was made
-                    continue
-                completed = self._callers.complete(record, lookup, self._publish)
+                completed = self._callers.complete(record, call.caller_lookup, self._publish)
                 if completed is not None:
                     known.append(completed)
             except Exception:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from urllib.parse import unquote
 
 from sidecar.config.model import Provider
@@ -192,15 +191,13 @@ def read_meter(
     complete = whole
     try:
         chosen = meter.chosen()
-        endpoint = call.endpoint
-        if retold or endpoint.owned is not None or not endpoint.named:
-            retold = is_lookup(call, chosen.created())
+        retold = is_lookup(call, chosen)
         usage = chosen.usage()
         if chosen.pending:
             usage = None  # of work that is still in progress
         elif usage is not None and provider is not None:
             plugin = provider.vendor
-            usage = plugin.normalize(usage, endpoint)
+            usage = plugin.normalize(usage, call.endpoint)
     except Exception as error:  # noqa: BLE001 - of a plugin
         hook = "meter" if plugin is call.dialect else "normalize"
         log_plugin_error(error, plugin, hook, f"usage of call {live.call_id} is not counted")
@@ -233,10 +230,10 @@ def _read_end(live: LiveCall, meter: ResponseMeter, *, whole: bool) -> bool:
     return meter.complete(whole=whole)
 
 
-def is_lookup(call: Call, created_ids: Iterable[str]) -> bool:
+def is_lookup(call: Call, meter: Meter) -> bool:
     """Return whether a call did no billable work, such as a read of an object by its id.
 
-    `created_ids` has the ids in the response: an id in the request's path was created earlier.
+    `meter` has the ids in the response: an id in the request's path was created earlier.
     """
     if call.method != "POST":
         return True
@@ -246,7 +243,7 @@ def is_lookup(call: Call, created_ids: Iterable[str]) -> bool:
     if endpoint.owned is not None and endpoint.creates is None and not endpoint.starts_work:
         return True
     path = unquote(call.located.path)
-    return any(name and _stands_in(path, name) for name in created_ids)
+    return any(name and _stands_in(path, name) for name in meter.created())
 
 
 def _stands_in(path: str, name: str) -> bool:

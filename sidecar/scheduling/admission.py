@@ -117,11 +117,7 @@ class Admission:
             reservation = limiter.acquire(demand[limiter.unit], urgency, now)
             if reservation is not None:
                 taken.append((limiter, reservation))
-        lease = Lease(option, option.candidate, taken, renew, self.end_lease)
-        self.leases.add(lease)
-        self.granted += 1
-        if self._checked:
-            self._checked.clear()
+        lease = self._new_lease(option, taken, renew)
         if self._to_check:
             self._drain()
         return lease
@@ -151,21 +147,6 @@ class Admission:
             raise
         finally:
             self._leave(waiter)
-
-    def end_lease(self, lease: Lease, used: Demand, sent: Demand) -> None:
-        """End a lease; see `OnLeaseEnd`."""
-        if lease.ended:
-            raise AssertionError("a lease ends once")
-        lease.ended = True
-        if lease.on_settled is not None:
-            lease.on_settled(used, sent)
-        now = self._clock()
-        self.leases.discard(lease)
-        for limiter, reservation in lease.taken:
-            amount = (sent if limiter.counts_sent else used)[limiter.unit]
-            limiter.settle(reservation, amount, now)
-        if self._waiters:
-            self.recheck(lease.option.limiters)
 
     def recheck(self, limiters: Iterable[Limiter]) -> None:
         """Admit the calls that changes at these limiters make room for."""
@@ -272,7 +253,12 @@ class Admission:
                 reservation = limiter.acquire(demand[limiter.unit], urgency, now)
                 if reservation is not None:
                     taken.append((limiter, reservation))
-        lease = Lease(option, option.candidate, taken, waiter.renew, self.end_lease)
+        return self._new_lease(option, taken, waiter.renew)
+
+    def _new_lease(
+        self, option: AdmissionOption, taken: list[tuple[Limiter, Any]], renew: Renew
+    ) -> Lease:
+        lease = Lease(option, option.candidate, taken, renew, self._end_lease)
         self.leases.add(lease)
         self.granted += 1
         self._checked.clear()
@@ -391,3 +377,18 @@ class Admission:
             waiter.first_only = False
             self._admit_or_queue(waiter, self._clock())
             self._drain()
+
+    def _end_lease(self, lease: Lease, used: Demand, sent: Demand) -> None:
+        """End a lease; see `OnLeaseEnd`."""
+        if lease.ended:
+            raise AssertionError("a lease ends once")
+        lease.ended = True
+        if lease.on_settled is not None:
+            lease.on_settled(used, sent)
+        now = self._clock()
+        self.leases.discard(lease)
+        for limiter, reservation in lease.taken:
+            amount = (sent if limiter.counts_sent else used)[limiter.unit]
+            limiter.settle(reservation, amount, now)
+        if self._waiters:
+            self.recheck(lease.option.limiters)

@@ -85,7 +85,7 @@ def test_call_record_with_spent_usage_has_both() -> None:
 
 
 async def test_attempts_of_a_long_outage_keep_first_and_last_and_count_all() -> None:
-    live = LiveCalls(lambda: 0.0, lambda: 0.0).open("POST", "")
+    live = LiveCalls(lambda: 0.0, lambda: 0.0).open("POST", "", None)
     for number in range(2 * MAX_LOGGED_ATTEMPTS):
         spent = AttemptUsage(R, Usage(1, 1))
         live.note(AttemptRecord("acme", "", "m", "overloaded", 503, str(number), 0.1, spent))

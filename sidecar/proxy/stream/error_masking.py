@@ -147,12 +147,8 @@ class ErrorEventMask:
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes; return those to relay, of these and of the held ones."""
-        mask = self._mask
-        if (
-            self.is_between_events
-            and data.endswith(_USUAL_ENDS)
-            and not (mask.may_hold(data) and mask.has_opening(data))
-        ):
+        is_whole = self.is_between_events and data.endswith(_USUAL_ENDS)
+        if is_whole and not self._mask.has_opening(data):
             return data
         if self._is_foreign or not (self._is_labelled or self._is_known(data)):
             return data

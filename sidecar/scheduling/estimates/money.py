@@ -49,7 +49,7 @@ class Pricing:
 
     def source(self, model: str | None, at: Candidate) -> str | None:
         """Return where the price of a call comes from, for people; None when it has none."""
-        return self._prices.price_source(at.provider, model, at.model, at.route.price_name)
+        return self._prices.price_source(at.provider, model, at.model, at.price_name)
 
     def expected(
         self, key: Key, model: str | None, at: Candidate, input_tokens: int, output_tokens: int
@@ -58,7 +58,7 @@ class Pricing:
         known."""
         return self._prices.estimate(
             at.provider, key.group, model, at.model, input_tokens, output_tokens,
-            at.route.price_name,
+            at.price_name,
         )  # fmt: skip
 
     def reservation(
@@ -100,4 +100,4 @@ def _limit_size(remembered: dict[Any, Any]) -> None:
 
 
 def _model_name(at: Candidate, model: str | None) -> str:
-    return (at.route.price_name or at.model or model or "calls without a model")[:128]
+    return (at.price_name or at.model or model or "calls without a model")[:128]

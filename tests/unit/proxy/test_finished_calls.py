@@ -25,7 +25,7 @@ async def test_failing_listener_keeps_no_record_from_the_others(
         published.extend(records)
 
     live = LiveCalls(asyncio.get_running_loop().time, lambda: 0.0)
-    calls = [live.open("POST", "") for _ in range(2)]
+    calls = [live.open("POST", "", None) for _ in range(2)]
     ids = [each.call_id for each in calls]
     with (
         caplog.at_level(logging.ERROR, "sidecar"),

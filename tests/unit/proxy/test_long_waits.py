@@ -30,7 +30,7 @@ def test_long_wait_is_logged_once_after_five_seconds(
     async def scenario() -> str:
         loop = asyncio.get_running_loop()
         live = LiveCalls(loop.time, loop.time)
-        call = live.open("POST", "curl")
+        call = live.open("POST", "curl", None)
         call.key = load(TEXT, file="routes.yaml", registry=discover()).keys["codex"]
         call.waiter = Waiter(0, "codex", 1.0, 0, (), lambda: ())
         call.waiter.record_blocked(loop.time(), Limiter("all", "rpm", LimitUnit.CALLS, "rpm 60"))
@@ -74,7 +74,7 @@ def test_call_begun_at_any_time_has_its_checkpoint_in_time(begun: float) -> None
             watch_calls(live, lambda each: noted.append(each.duration), loop.time)
         )
         await asyncio.sleep(begun)
-        live.open("POST", "curl").provider = "oa"
+        live.open("POST", "curl", None).provider = "oa"
         await asyncio.sleep(5)
         watching.cancel()
         return noted
