@@ -34,6 +34,8 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy bench
+	$(BIN)/mypy tools
 	$(BIN)/lint-imports
 
 check: lint test

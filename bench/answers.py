@@ -49,7 +49,12 @@ def _openai() -> Answers:
             "choices": [] if used else [choice], "usage": used,
         })  # fmt: skip
 
-    message = {"role": "assistant", "content": TEXT, "refusal": None, "annotations": []}
+    message: dict[str, object] = {
+        "role": "assistant",
+        "content": TEXT,
+        "refusal": None,
+        "annotations": [],
+    }
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
     value = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m-2026"}
     return Answers(
@@ -75,7 +80,7 @@ def _anthropic() -> Answers:
     usage = {**asked, "output_tokens": 300}
     value = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m-2026"}
     ended = {"stop_reason": "end_turn", "stop_sequence": None}
-    begun = {
+    begun: dict[str, object] = {
         **value, "content": [], "stop_reason": None, "stop_sequence": None,
         "usage": {**asked, "output_tokens": 1},
     }  # fmt: skip

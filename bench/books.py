@@ -33,6 +33,10 @@ KEYS, MODELS, REPOS, SESSIONS = 12, 8, 10, 60
 """Of a busy laptop, all of them every day; the sessions are others each day."""
 
 
+BESIDES = {Dimension.SESSION, Dimension.NODE}
+"""What the sums of a day do not tell apart."""
+
+
 def calls(number: int, draw: random.Random) -> Iterator[CallRecord]:
     """So many calls in the order of time, of the sizes that agents make."""
     for each in range(number):
@@ -87,7 +91,7 @@ def reports(state: Path) -> Iterator[tuple[str, float]]:
                 books, UsageQuery((Dimension.DAY, Dimension.MODEL), whole))),
             ("all that days know", lambda: usage(
                 books,
-                UsageQuery(tuple(d for d in Dimension if d is not Dimension.SESSION), whole))),
+                UsageQuery(tuple(d for d in Dimension if d not in BESIDES), whole))),
             ("--by session", lambda: usage(books, UsageQuery((Dimension.SESSION,), whole))),
             ("--by session --since 24h", lambda: usage(
                 books, UsageQuery((Dimension.SESSION,), last_day))),

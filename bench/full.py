@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from machine import memory_mib
@@ -90,9 +91,9 @@ def read_options() -> argparse.Namespace:
     add("--scale", type=float, default=1.0, help="how much of each load: 0.05 is a trial (1)")
     add("--peer", type=peer, action="append", default=[], metavar="NAME=PORT:PID",
         help="a gateway that already runs, see bench/peers.md")  # fmt: skip
-    more = {"type": named, "action": "append", "default": []}
-    add("--peer-key", **more, metavar="NAME=KEY", help="the key that it wants")
-    add("--peer-header", **more, metavar="NAME=LINE", help="a header that it wants, again for more")
+    again = partial(add, type=named, action="append", default=[])
+    again("--peer-key", metavar="NAME=KEY", help="the key that it wants")
+    again("--peer-header", metavar="NAME=LINE", help="a header that it wants, again for more")
     add("--vendor", type=int, default=0, metavar="PORT", help="where the vendor listens (any)")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print the medians as JSON")

@@ -90,7 +90,7 @@ async def measure(keys: int, models: int, scrapes: int) -> float:
     print(f"loop time of one scrape after {len(calls)} calls: {summary(all_)}")
     print(f"longest hold-up of other work: {summary(pauses)}")
     print(f"counting one call: {cost * 1e6:.1f} us")
-    await compare(text, scrapes)
+    await compare(bytes(text), scrapes)
     return min(few)
 
 

@@ -107,6 +107,11 @@ class Rig:
         argv += ["--uvloop"] if self._loop == "uvloop" else []
         return self._start(name, port, [*argv, *(["--ca", CERTIFICATE] if self._tls else [])])
 
+    def wire(self, name: str = "wire") -> Gateway:
+        """Start a proxy of nothing but Sidecar's wire."""
+        port = free_port()
+        return self._start(name, port, [HERE / "wire.py", port, self._vendor_url])
+
     def sidecar(
         self, name: str = "sidecar", argv: Sequence[object] = (), *, config: str = ""
     ) -> Gateway:
@@ -182,9 +187,8 @@ class Rig:
 
     def serve(self, gateway: Gateway, load: Load) -> Outcome:
         """Have the client play `load` against a gateway."""
-        exact = gateway.process is not None
-        more = {"key": gateway.key, "headers": gateway.headers}
-        return self.play(gateway.port, replace(load, exact=exact, **more))
+        exact, key, headers = gateway.process is not None, gateway.key, gateway.headers
+        return self.play(gateway.port, replace(load, exact=exact, key=key, headers=headers))
 
     def measure(self, gateway: Gateway, load: Load) -> tuple[float, Outcome]:
         """The CPU seconds that a gateway uses for a load, and what came of it."""

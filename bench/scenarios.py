@@ -162,7 +162,7 @@ def reload(rig: Rig, number: int) -> Row:
     was = cpu_seconds(gateway.pid)
     edited.replace(file)
     os.kill(gateway.pid, signal.SIGHUP)
-    latest, chunks, done = 0.0, 0, False
+    latest, chunks, used, done = 0.0, 0, 0.0, False
     while not done:
         outcome = rig.serve(gateway, load)
         check(gateway, before.bad + outcome.bad)

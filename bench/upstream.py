@@ -149,7 +149,7 @@ class Vendor(asyncio.Protocol):
         self.loop.call_at(when, self.go_on, asked, began, sent + 1)
 
 
-async def main(port: int, tls_port: int = 0, certificate: str = "") -> None:
+async def main(port: int, tls_port: int, certificate: str) -> None:
     loop = asyncio.get_running_loop()
     if tls_port:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -160,4 +160,5 @@ async def main(port: int, tls_port: int = 0, certificate: str = "") -> None:
 
 
 if __name__ == "__main__":
-    run_fast(main(int(sys.argv[1]), *map(int, sys.argv[2:3]), *sys.argv[3:]))
+    port, tls_port, certificate = [*sys.argv[1:], "0", ""][:3]
+    run_fast(main(int(port), int(tls_port), certificate))

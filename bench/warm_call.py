@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import os
 import signal
 import sys
 from collections import Counter
@@ -80,8 +81,8 @@ def measure(calls: int) -> tuple[Counter[str], int]:
             if answer.status != 200:
                 sys.exit(f"the gateway answered {answer.status}")
         line.close()
-        gateway.process.send_signal(signal.SIGTERM)
-        gateway.process.wait(30)
+        os.kill(gateway.pid, signal.SIGTERM)
+        rig.stop(gateway)
         found = json.loads(out.read_text())
     return Counter(found["calls"]), found["switches"]
 

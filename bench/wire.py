@@ -12,6 +12,7 @@ import sys
 from sidecar.config.model import Provider
 from sidecar.errors import SourceLocation
 from sidecar.http.client import SendState, Upstream, open_upstream
+from sidecar.http.headers import Fields, lines_of
 from sidecar.http.responses import refuse_message
 from sidecar.http.wire.agent_messages import AgentRequest, RelayedResponse
 from sidecar.http.wire.agent_protocol import AgentServer
@@ -26,16 +27,19 @@ class Plain(Vendor):
     title = "Plain"
 
 
-PROVIDER = Provider("plain", Plain(), None, (), SourceLocation("wire.py", 1))
+PROVIDER = Provider("plain", Plain(), "", (), SourceLocation("wire.py", 1))
+
+
+def passing(fields: Fields) -> bytes:
+    """The lines of the fields that are for more than one hop."""
+    return lines_of([field for field in fields if field[0].lower() not in HOP_BY_HOP])
 
 
 async def relay(upstream: Upstream, url: str, request: AgentRequest) -> RelayedResponse:
     body = b"".join([piece async for piece in request.content])
-    fields = [field for field in request.raw_headers if field[0].lower() not in HOP_BY_HOP]
-    target = url + request.raw_path
-    reply = await upstream.send(PROVIDER, request.method, target, fields, body, SendState())
-    passed = [field for field in reply.headers if field[0].lower() not in HOP_BY_HOP]
-    response = RelayedResponse(reply.status, reply.reason, passed, reply.length)
+    lines, target = passing(request.head.fields), url + request.raw_path
+    reply = await upstream.send(PROVIDER, request.method, target, lines, body, SendState())
+    response = RelayedResponse(reply.status, reply.reason, passing(reply.headers), reply.length)
     try:
         if reply.length is not None:
             whole, _ = await reply.read_all(MAX_INLINE_BYTES)

@@ -18,8 +18,9 @@ from pathlib import Path
 from random import Random
 from statistics import median
 
+from admin_client import over_socket
 from browser import Tab, a_window, chromium
-from console_session import over_socket, sign_in
+from console_session import sign_in
 from ledger_checks import CALL
 from msgspec.structs import replace
 from playwright.async_api import Browser
@@ -174,8 +175,8 @@ async def main(folder: Path) -> None:
 
 
 async def some_traffic(proxy: Sidecar, vendor: ScriptedVendor) -> None:
-    body = {"data": [{"id": name} for name in MODELS], "usage": USAGE}
-    vendor.play(answer(json.dumps(body).encode(), **QUOTA))
+    models = {"data": [{"id": name} for name in MODELS], "usage": USAGE}
+    vendor.play(answer(json.dumps(models).encode(), **QUOTA))
     for key, target, body, agent in CALLS:
         await proxy.ask(target, body, key=key, headers=[("User-Agent", agent)])
     await proxy.rewrite(lambda text: text.replace("multiplier: 1.0", "multiplier: 0.9"))

@@ -53,7 +53,7 @@ class Watch:
     served: int = 0
     failed: int = 0
     demand: float = 0.0
-    used: Counter[str] = field(default_factory=Counter)
+    used: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     shares: Counter[str] = field(default_factory=Counter)
     contested: float = 0.0
     _hungry: Counter[str] = field(default_factory=Counter)

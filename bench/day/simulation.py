@@ -114,5 +114,5 @@ class _Server:
 
 def _round(amount: float) -> int:
     """To two digits."""
-    digit = 10 ** (floor(log10(amount)) - 1)
+    digit: int = 10 ** max(0, floor(log10(amount)) - 1)
     return round(amount / digit) * digit

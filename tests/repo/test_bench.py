@@ -45,6 +45,16 @@ def test_every_answer_of_a_gateway_is_counted_and_checked(bench: Any) -> None:
         assert 0 < streamed.delay[0] < streamed.whole[1] * 10
 
 
+def test_wire_alone_passes_calls_on(bench: Any) -> None:
+    load = bench("load").Load
+    with bench("rig").Rig("asyncio") as rig:
+        wire = rig.wire()
+        outcome = rig.play(wire.port, load(2, 1 << 10, seconds=0.2))
+        streamed = rig.play(wire.port, load(2, 1 << 10, chunks=5, pace=2))
+    assert (outcome.bad, streamed.bad) == (0, 0)
+    assert (streamed.requests, streamed.chunks) == (2, 2 * (5 + 3))
+
+
 def test_scenarios_of_dialects_and_of_large_files_give_figures(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,6 +106,18 @@ def test_report_has_every_figure_and_ratios_to_the_first_gateway(bench: Any) -> 
         "scenario": "any", "gateway": "bare", "round": 2, "figure": "ms", "value": 9.0
     }  # fmt: skip
     assert len(lines) == 7
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "last"),
+    [("books.py", ["--calls=2000"], "why "), ("leases.py", ["--times=5"], "goal: ")],
+)
+def test_measures_of_parts_run(script: str, options: list[str], last: str) -> None:
+    found = subprocess.run(
+        [sys.executable, BENCH / script, *options],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert found.stdout.splitlines()[-1].startswith(last)
 
 
 def test_warm_call_is_counted_by_module() -> None:
