@@ -39,7 +39,9 @@ async def relay(upstream: Upstream, url: str, request: AgentRequest) -> RelayedR
     body = b"".join([piece async for piece in request.content])
     lines, target = passing(request.head.fields), url + request.raw_path
     reply = await upstream.send(PROVIDER, request.method, target, lines, body, SendState())
-    response = RelayedResponse(reply.status, reply.reason, passing(reply.headers), reply.length)
+    response = RelayedResponse(
+        reply.status, reply.head.reason, passing(reply.head.fields), reply.length
+    )
     try:
         if reply.length is not None:
             whole, _ = await reply.read_all(MAX_INLINE_BYTES)

@@ -21,11 +21,11 @@ from yarl import URL
 
 from sidecar.config.model import Provider
 from sidecar.errors import Fault, UpstreamError
-from sidecar.http.headers import Fields, decoded, has, lines_of
+from sidecar.http.headers import decoded, has, lines_of
 from sidecar.http.wire.connection_pool import ConnectionPool, Destination, proxy_fields
 from sidecar.http.wire.deadlines import no_answer_within
 from sidecar.http.wire.framing import Sink
-from sidecar.http.wire.response_head import head_of_fields, media_type_of
+from sidecar.http.wire.response_head import ResponseHead, head_of_fields, media_type_of
 from sidecar.http.wire.tls import ResumingContext, client_context
 from sidecar.http.wire.upstream_protocol import UpstreamConnection
 from sidecar.masking import CredentialMask
@@ -48,39 +48,32 @@ class Reply(Struct, eq=False):
     """A provider's response whose head has arrived. Its body is read piece by piece.
 
     Attributes:
+        head: The head, with what was masked or dropped; the next four are taken from it.
         status: The status, of three digits.
-        reason: The words behind it.
-        headers: The header fields, in the order and spelling of the wire.
-        raw_head: The bytes of the head as they came; b"" if they did not come in one piece.
         content_type: The Content-Type in lower case; "" for none.
         coding: The content coding, in lower case; "" for none.
         length: The declared length of the body in bytes; None without one.
-        transfer_coding: The last Transfer-Encoding in lower case; b"" for none.
         peeked: Bytes of the body that were read ahead: `read` returns them first.
         mask: Masks the credential that was sent; None if there is none.
     """
 
     _connection: UpstreamConnection
     _idle: float
+    head: ResponseHead
     status: int
-    reason: str
-    headers: Fields
-    raw_head: bytes
     content_type: str
     coding: str
     length: int | None
-    transfer_coding: bytes
     peeked: bytes = b""
     mask: CredentialMask | None = None
     _fields: CIMultiDictProxy[str] | None = None
     _is_closed: bool = False
 
-    def replace_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """Replace the header fields, and what is read from them."""
-        head = head_of_fields(self.status, self.reason, headers)
-        self.headers, self.raw_head, self._fields = head.fields, b"", None
-        self.content_type, self.coding = head.content_type, head.coding
-        self.length, self.transfer_coding = head.length, head.transfer_coding
+    def replace_head(self, reason: str, fields: list[tuple[bytes, bytes]]) -> None:
+        """Replace the reason and the header fields, and what is read from them."""
+        head = self.head = head_of_fields(self.status, reason, fields)
+        self.content_type, self.coding, self.length = head.content_type, head.coding, head.length
+        self._fields = None
 
     @property
     def media_type(self) -> str:
@@ -90,14 +83,14 @@ class Reply(Struct, eq=False):
     @property
     def is_chunked(self) -> bool:
         """Return whether chunks frame the body."""
-        return b"chunked" in self.transfer_coding
+        return b"chunked" in self.head.transfer_coding
 
     @property
     def fields(self) -> CIMultiDictProxy[str]:
         """The header fields by name. They are decoded when they are first read, as few calls need
         them."""
         if self._fields is None:
-            self._fields = CIMultiDictProxy(CIMultiDict(decoded(self.headers)))
+            self._fields = CIMultiDictProxy(CIMultiDict(decoded(self.head.fields)))
         return self._fields
 
     async def read(self) -> bytes:
@@ -215,8 +208,8 @@ class Upstream:
                 connection.send(method, head, body or b"")
                 read = await connection.read_head(until, no_answer_within(timeouts.first_byte))
                 return Reply(
-                    connection, timeouts.idle, read.status, read.reason, read.fields, read.raw,
-                    read.content_type, read.coding, read.length, read.transfer_coding,
+                    connection, timeouts.idle, read, read.status, read.content_type, read.coding,
+                    read.length,
                 )  # fmt: skip
             except BaseException as error:
                 connection.abort()

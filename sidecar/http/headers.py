@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from itertools import compress
-from operator import itemgetter
-from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 from sidecar.config.schema.reserved_headers import (
@@ -43,7 +40,6 @@ _RESPONSE = HOP_BY_HOP | frozenset({
 })  # fmt: skip
 _NOTHING: frozenset[str] = frozenset()
 _RESPONSE_PREFIXES = ("access-control-", "x-sidecar-")
-_NAME = itemgetter(0)
 
 
 def for_upstream(
@@ -78,55 +74,31 @@ def for_client(
     in its place, or None to drop the field: with a URL at the vendor, the client would send its
     local key to the vendor. An unusable `Retry-After` is dropped: clients sleep for it or fail.
     """
-    passing = _passing(tuple(map(_NAME, fields)), urls)
-    kept = list(compress(fields, passing.stays))
-    if passing.is_by_value:
-        kept = [each for field in kept if (each := _judged(field, urls, relocate)) is not None]
-    if passing.connection:
-        gone = _nominated([fields[at] for at in passing.connection])
-        if gone:
-            kept = [each for each in kept if _answered(each[0]) not in gone]
+    gone = _nominated(fields)
+    kept: list[tuple[bytes, bytes]] = []
+    for field in fields:
+        name = name_for_client(field[0])
+        if name is None or name in gone:
+            continue
+        passed = _judged(name, field, urls, relocate)
+        if passed is not None:
+            kept.append(passed)
     return kept
 
 
-def lines_for_client(fields: Fields, urls: frozenset[str]) -> bytes | None:
-    """Return the lines of the fields that `for_client` returns for a usual answer: no value of its
-    fields has a line end, and its `Connection` names no field. None if values are to be judged."""
-    passing = _passing(tuple(map(_NAME, fields)), urls)
-    if passing.is_by_value:
-        return None
-    return b"\r\n".join([*map(b": ".join, compress(fields, passing.stays)), b""])
-
-
-class _Passing(NamedTuple):
-    """Which fields of a response pass to the client, by the names of all.
-
-    Attributes:
-        stays: Whether the name lets a field pass, for each field.
-        is_by_value: Whether the value of one that may pass decides as well.
-        connection: The places of the fields that name others which are for one hop only.
-    """
-
-    stays: tuple[bool, ...]
-    is_by_value: bool
-    connection: tuple[int, ...]
-
-
 @lru_cache(maxsize=256)
-def _passing(names: tuple[bytes, ...], urls: frozenset[str]) -> _Passing:
-    lower = [_answered(name) for name in names]
-    return _Passing(
-        tuple(name is not None for name in lower),
-        any(name in urls or name in WAIT_HEADERS for name in lower),
-        tuple(at for at, name in enumerate(names) if name.lower() == b"connection"),
-    )
+def pass_by_name(names: frozenset[str], urls: frozenset[str]) -> bool:
+    """Return whether `for_client` returns the fields of these names (`name_for_client`) whatever
+    their values are, if no `Connection` lists one."""
+    return names.isdisjoint(urls) and names.isdisjoint(WAIT_HEADERS)
 
 
 def _judged(
-    field: tuple[bytes, bytes], urls: frozenset[str], relocate: Callable[[str], str | None]
-) -> tuple[bytes, bytes] | None:
+    name: str, field: tuple[bytes, bytes], urls: frozenset[str],
+    relocate: Callable[[str], str | None],
+) -> tuple[bytes, bytes] | None:  # fmt: skip
     """Return a field as it passes to the client by its value; None if it does not."""
-    name, value = _answered(field[0]) or "", text_of(field[1])
+    value = text_of(field[1])
     if name not in urls:
         return None if is_nonsense(name, value) else field
     moved = relocate(value)
@@ -179,7 +151,7 @@ def _sent(name: bytes) -> str | None:
 
 
 @lru_cache(maxsize=2048)
-def _answered(name: bytes) -> str | None:
+def name_for_client(name: bytes) -> str | None:
     """Return a response header's name in lower case; None if it does not go to the client.
 
     None also for a name with a space before the colon, which the client may read as another name

@@ -321,5 +321,5 @@ async def _pass_on_error(
     live.outcome, live.reason = proxy_responses.attribute_error(attempted)
     live.status, fields, body = proxy_responses.in_shape(call, attempted, fields, live.call_id)
     length = None if body else reply.length
-    reason = reply.reason if live.status == reply.status else ""
+    reason = reply.head.reason if live.status == reply.status else ""
     return await passage.relay.send(live.status, reason, fields, body, length)

@@ -136,7 +136,7 @@ class Relay:
             meter.feed(body)
             if masking is not None:
                 body = self._filtered(body)
-            return await self.send(reply.status, reply.reason, headers, body, length)
+            return await self.send(reply.status, reply.head.reason, headers, body, length)
         self._changing = tuple(filter(None, (hiding, transforms)))
         response = self.response or await self._start(reply, headers, length)
         try:
@@ -165,7 +165,7 @@ class Relay:
         begun = b""
         if self._transforms is not None or reply.peeked:
             begun = self._changed(await reply.read())
-        response = RelayedResponse(reply.status, reply.reason, headers, length)
+        response = RelayedResponse(reply.status, reply.head.reason, headers, length)
         self.response = response
         await response.prepare(self._request, begun)
         return response
@@ -179,7 +179,7 @@ class Relay:
         if not whole:
             raise UpstreamError(Fault.PROTOCOL, "its answer is too large to transform", sent=True)
         body = await transforms.whole(self._filtered(body))
-        reason = reply.reason if transforms.status == reply.status else ""
+        reason = reply.head.reason if transforms.status == reply.status else ""
         return await self.send(transforms.status, reason, headers, body)
 
     def _filtered(self, body: bytes) -> bytes:

@@ -158,13 +158,15 @@ def relayed_lines(
 ) -> bytes:
     """Return the headers of a relayed response as lines of its head: the vendor's, then those that
     Sidecar adds."""
-    reply, lines = attempted.reply, None
-    is_changed = attempted.transforms is not None
-    if reply is not None and reply.raw_head and reply.status < 300 and not is_changed:
-        lines = headers.lines_for_client(reply.headers, call.dialect.url_headers)
-    if lines is None:
-        lines = lines_of(_of_vendor(request, call, attempted))
-    return lines + own_lines(live)
+    reply = attempted.reply
+    assert reply is not None  # noqa: S101 - only answers have headers
+    head, form = reply.head, reply.head.form
+    if (
+        head.lines and form is not None and attempted.transforms is None and reply.status < 300
+        and headers.pass_by_name(form.names, call.dialect.url_headers)
+    ):  # fmt: skip
+        return head.lines + own_lines(live)
+    return lines_of(_of_vendor(request, call, attempted)) + own_lines(live)
 
 
 def _of_vendor(
@@ -174,7 +176,7 @@ def _of_vendor(
     reply = attempted.reply
     assert reply is not None  # noqa: S101 - only answers have headers
     relocate = partial(_relocated, request, call, attempted)
-    fields = headers.for_client(reply.headers, call.dialect.url_headers, relocate)
+    fields = headers.for_client(reply.head.fields, call.dialect.url_headers, relocate)
     if 300 <= reply.status < 400 and reply.status != HTTPStatus.NOT_MODIFIED:
         _check_redirect(fields)
     if attempted.transforms is not None and reply.status < HTTPStatus.MULTIPLE_CHOICES:

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import groupby
 from operator import itemgetter
 
 from msgspec import Struct
 
+from sidecar.http.headers import name_for_client
 from sidecar.http.wire.framing import MAX_HEAD_BYTES
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5][0-9]{2}) ([!-~][ -~]*)")
@@ -49,24 +51,33 @@ class ResponseHead(Struct):
     """The head of an answer.
 
     Attributes:
-        fields: The header fields, in the order and spelling of the wire.
         raw: The bytes of the head; b"" if it did not come in one piece.
         content_type: The first Content-Type in lower case; "" for none.
         coding: The first Content-Encoding in lower case; "" for none.
         length: The first Content-Length; None without one.
         transfer_coding: The last Transfer-Encoding in lower case; b"" for none.
         form: The form of a usual head; None for any other.
+        lines: The lines whose names let them pass to the client; b"" if the form did not read them.
     """
 
     status: int
     reason: str
-    fields: list[tuple[bytes, bytes]]
     raw: bytes = b""
     content_type: str = ""
     coding: str = ""
     length: int | None = None
     transfer_coding: bytes = b""
     form: HeadForm | None = None
+    lines: bytes = b""
+    _fields: list[tuple[bytes, bytes]] | None = None
+
+    @property
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """The header fields, in the order and spelling of the wire. They are taken apart when they
+        are first read, as few calls need them."""
+        if self._fields is None:
+            self._fields = _FIELD.findall(self.raw)
+        return self._fields
 
     @property
     def ends_by_close(self) -> bool:
@@ -80,19 +91,18 @@ class HeadForm(Struct, eq=False):
     are not read.
 
     Attributes:
-        names: The names of all fields.
-        length: The place of the `Content-Length`; None if chunks frame the body.
+        names: The names, in lower case, that let a field pass to the client.
         pattern: Reads a head of this form; None before the form came twice.
     """
 
     status: int
     reason: str
-    names: tuple[bytes, ...]
+    names: frozenset[str]
     content_type: str
     coding: str
-    length: int | None
     transfer_coding: bytes
     pattern: re.Pattern[bytes] | None = None
+    _groups: tuple[int, ...] = ()
     _came: bool = False
 
     def find(self, data: bytes) -> ResponseHead | None:
@@ -101,11 +111,11 @@ class HeadForm(Struct, eq=False):
         found = None if pattern is None else pattern.match(data, 0, MAX_HEAD_BYTES + len(_END))
         if found is None:
             return None
-        values, length = found.groups(), self.length
+        raw, digits, *runs = found.group(*self._groups)
         return ResponseHead(
-            self.status, self.reason, [*zip(self.names, values, strict=True)], found[0],
-            self.content_type, self.coding, None if length is None else int(values[length]),
-            self.transfer_coding, self,
+            self.status, self.reason, raw, self.content_type, self.coding,
+            None if self.transfer_coding else int(digits), self.transfer_coding, self,
+            b"".join(runs),
         )  # fmt: skip
 
     def note(self, fields: list[tuple[bytes, bytes]]) -> None:
@@ -113,20 +123,35 @@ class HeadForm(Struct, eq=False):
         never come again, and making it takes as long as hundreds of its matches."""
         if self._came and self.pattern is None:
             first = re.escape(f"HTTP/1.1 {self.status} {self.reason}".encode())
-            lines = b"".join([b"\r\n%b: (%b)" % (re.escape(n), _value_of(n, v)) for n, v in fields])
+            lines = b"".join(
+                [
+                    (b"(%b)" if passes else b"%b") % b"".join([_line_of(*field) for field in run])
+                    for passes, run in groupby(fields, _passes)
+                ]
+            )
             if len(lines) <= _MAX_PATTERN_BYTES:
-                self.pattern = re.compile(first + lines + _END)
+                pattern = self.pattern = re.compile(b"%b\r\n%b\r\n" % (first, lines))
+                length = pattern.groupindex.get("length", 0)
+                runs = [at for at in range(1, pattern.groups + 1) if at != length]
+                self._groups = (0, length, *runs)
         self._came = True
 
 
-def _value_of(name: bytes, value: bytes) -> bytes:
-    """Return the expression for the values of a field in the heads of a form; `value` is one."""
+def _passes(field: tuple[bytes, bytes]) -> bool:
+    """Return whether the name of a field lets it pass to the client."""
+    return name_for_client(field[0]) is not None
+
+
+def _line_of(name: bytes, value: bytes) -> bytes:
+    """Return the expression for a field's line in the heads of a form; `value` is one of its
+    values."""
+    values = _VALUE
     match name.lower():
         case b"content-length":
-            return b"[0-9]{1,%d}" % _MAX_LENGTH_DIGITS
+            values = b"(?P<length>[0-9]{1,%d})" % _MAX_LENGTH_DIGITS
         case read if read in _READ:
-            return re.escape(value)
-    return _VALUE
+            values = re.escape(value)
+    return b"%b: %b\r\n" % (re.escape(name), values)
 
 
 @lru_cache(maxsize=256)
@@ -138,9 +163,10 @@ def _form_of(
     first, layout = _STATUS_LINE.fullmatch(status_line), _LAYOUTS[names]
     if first is None or int(first[1]) in _WITHOUT_BODY or layout is None:
         return None
+    passing = frozenset(name for name in map(name_for_client, names) if name is not None)
     return HeadForm(
-        int(first[1]), first[2].decode("ascii"), names, lower_text(content_type),
-        lower_text(coding), layout.length, b"" if layout.transfer_coding is None else _CHUNKED,
+        int(first[1]), first[2].decode("ascii"), passing, lower_text(content_type),
+        lower_text(coding), b"" if layout.transfer_coding is None else _CHUNKED,
     )  # fmt: skip
 
 
@@ -187,7 +213,7 @@ def _layout_of(names: tuple[bytes, ...]) -> _Layout | None:
 
 def head_of_fields(status: int, reason: str, fields: list[tuple[bytes, bytes]]) -> ResponseHead:
     """Return the head that the parser has read."""
-    head = ResponseHead(status, reason, fields)
+    head = ResponseHead(status, reason, _fields=fields)
     for name, value in fields:
         match name.lower():
             case b"content-type":
@@ -230,8 +256,8 @@ def usual_head(data: bytes) -> ResponseHead | None:
         return None
     form.note(fields)
     return ResponseHead(
-        form.status, form.reason, fields, raw, form.content_type, form.coding,
-        int(digits) if digits else None, form.transfer_coding, form,
+        form.status, form.reason, raw, form.content_type, form.coding,
+        int(digits) if digits else None, form.transfer_coding, form, _fields=fields,
     )  # fmt: skip
 
 

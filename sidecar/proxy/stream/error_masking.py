@@ -46,13 +46,13 @@ def mask_head(reply: Reply, mask: CredentialMask) -> None:
     Sets `reply.mask`, by which the body is masked later.
     """
     reply.mask = mask
-    raw = reply.raw_head or b"".join(
-        [reply.reason.encode("utf-8", "surrogatepass"), *chain.from_iterable(reply.headers)]
+    head = reply.head
+    raw = head.raw or b"".join(
+        [head.reason.encode("utf-8", "surrogatepass"), *chain.from_iterable(head.fields)]
     )
-    if not mask.may_hold(raw):
-        return
-    reply.reason = mask.mask_text(reply.reason)
-    reply.replace_headers([(mask.mask(name), mask.mask(value)) for name, value in reply.headers])
+    if mask.may_hold(raw):
+        masked = [(mask.mask(name), mask.mask(value)) for name, value in head.fields]
+        reply.replace_head(mask.mask_text(head.reason), masked)
 
 
 def mask_body(body: bytes, mask: CredentialMask | None) -> bytes:
@@ -74,9 +74,9 @@ async def mask_error(body: bytes, reply: Reply) -> bytes:
     masked = mask_body(plain, reply.mask)
     if masked == plain:
         return mask_body(body, reply.mask)
-    reply.replace_headers(
-        [each for each in reply.headers if each[0].lower() != b"content-encoding"]
-    )
+    head = reply.head
+    kept = [each for each in head.fields if each[0].lower() != b"content-encoding"]
+    reply.replace_head(head.reason, kept)
     return masked
 
 
