@@ -17,9 +17,8 @@ from day.jobs import Answer, Job, Unreachable
 from day.laptop import MODEL, Laptop, usage
 from sidecar.config.credentials import Vault
 from sidecar.errors import Fault, ProxyError, UpstreamError
-from sidecar.http.wire.agent_messages import AgentRequest
+from sidecar.http.wire.agent_messages import AgentRequest, RequestHead
 from sidecar.http.wire.framing import IncomingBody
-from sidecar.http.wire.request_head import RequestHead
 from sidecar.proxy.attempt import AttemptResult, Attempts
 from sidecar.proxy.attempt_usage import AttemptUsageReader
 from sidecar.proxy.dispatch import Dispatcher

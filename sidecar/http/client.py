@@ -13,6 +13,7 @@ import re
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import lru_cache
+from itertools import chain
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -68,6 +69,16 @@ class Reply(Struct, eq=False):
     mask: CredentialMask | None = None
     _fields: CIMultiDictProxy[str] | None = None
     _is_closed: bool = False
+
+    def mask_head(self, mask: CredentialMask) -> None:
+        """Mask the credential in the header fields and the reason; keep `mask` for the body."""
+        self.mask, head = mask, self.head
+        raw = head.raw or b"".join(
+            [head.reason.encode("utf-8", "surrogatepass"), *chain.from_iterable(head.fields)]
+        )
+        if mask.may_hold(raw):
+            masked = [(mask.mask(name), mask.mask(value)) for name, value in head.fields]
+            self.replace_head(mask.mask_text(head.reason), masked)
 
     def replace_head(self, reason: str, fields: list[tuple[bytes, bytes]]) -> None:
         """Replace the reason and the header fields, and what is read from them."""

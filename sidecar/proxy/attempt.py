@@ -207,7 +207,7 @@ class Attempts:
                 at_least_once=call.may_repeat(candidate.route),
             )  # fmt: skip
             if to.mask is not None:
-                error_masking.mask_head(reply, to.mask)
+                reply.mask_head(to.mask)
             if reply.status < HTTPStatus.MULTIPLE_CHOICES and not call.facts.streaming:
                 attempted = AttemptResult(candidate, TAKEN, to, reply)
             else:

@@ -18,7 +18,7 @@ from sidecar.config.model import Key, KeyHash, Snapshot
 from sidecar.config.schema.reserved_headers import CREDENTIAL_HEADERS, KEY_HEADER
 from sidecar.errors import ErrorKind, ProxyError
 from sidecar.http.headers import Fields, RequestFields
-from sidecar.http.wire.request_head import RequestHead
+from sidecar.http.wire.agent_messages import RequestHead
 from sidecar.routing.call import Identified
 from sidecar.routing.caller_login import (
     find_login,

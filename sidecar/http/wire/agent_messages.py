@@ -13,9 +13,9 @@ from typing import Any, Protocol
 from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from sidecar.http.headers import HeadFields, encoded, has, lines_of
+from sidecar.http.headers import Fields, HeadFields, decoded, encoded, has, lines_of
 from sidecar.http.wire.framing import INLINE_BODY_BYTES, LAST_CHUNK, IncomingBody, chunk_of
-from sidecar.http.wire.request_head import RequestHead
+from sidecar.records import program_of
 
 _WITHOUT_BODY = frozenset({*range(100, 200), 204, 304})
 _DATES = (b"Date: ", b"date: ")
@@ -30,11 +30,36 @@ class ResponseSink(Protocol):
     is_full: bool
     caller_lookup: Any
 
-    def send(self, data: bytes, *more: bytes) -> None:
-        """Write at once. Raises `ConnectionError` when the client is gone."""
-
     async def drained(self) -> None:
         """Wait until the client has read enough. Raises `ConnectionError` when it is gone."""
+
+
+class RequestHead:
+    """The header fields of a request but for its `Content-Length`, and what is derived from them.
+
+    Clients send the same fields with request after request. Their connection keeps the latest
+    head, and requests with equal fields share it.
+
+    Attributes:
+        fields: The fields, as on the wire.
+        headers: The fields by name.
+        version: The version of HTTP.
+        is_http10: Whether the client cannot read chunks, nor interim answers.
+        size: The bytes that the fields take.
+        program: The first product of the `User-Agent`; "" without one.
+        caller: What the proxy derived from the fields; None before.
+    """
+
+    __slots__ = ("caller", "fields", "headers", "is_http10", "program", "size", "version")
+
+    def __init__(self, version: str, fields: Fields) -> None:
+        self.version = version
+        self.is_http10 = version == "1.0"
+        self.fields = fields
+        self.headers = CIMultiDictProxy(CIMultiDict(decoded(fields)))
+        self.size = sum([len(name) + len(value) + 4 for name, value in fields])
+        self.program = program_of(self.headers.get("User-Agent", ""))
+        self.caller: object = None
 
 
 class AgentRequest(Struct, eq=False):
@@ -122,7 +147,7 @@ class RelayedResponse:
         connection = self._connection
         transport = connection.transport
         if data:
-            # `send` and `chunk_of`, without two calls for each piece of a stream.
+            # `_open_transport` and `chunk_of`, without two calls for each piece of a stream.
             if transport is None or transport.is_closing():
                 raise ConnectionResetError("the client left")
             transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
@@ -135,18 +160,25 @@ class RelayedResponse:
     async def write_eof(self) -> None:
         """End the body."""
         if self._chunked:
-            self._connection.send(LAST_CHUNK)
+            self._open_transport().write(LAST_CHUNK)
         self.is_complete = True
 
     def _put_with_head(self, head: bytes, data: bytes) -> bool:
         """Send the head and the first bytes of the body. Return False if the client reads
         slowly."""
-        connection = self._connection
+        transport = self._open_transport()
         if len(data) <= INLINE_BODY_BYTES:
-            connection.send(head + data)
+            transport.write(head + data)
         else:
-            connection.send(head, data)
-        return not connection.is_full
+            transport.writelines((head, data))
+        return not self._connection.is_full
+
+    def _open_transport(self) -> asyncio.Transport:
+        """Return what is written to. Raises `ConnectionError` when the client is gone."""
+        transport = self._connection.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client left")
+        return transport
 
     def _begin(self, request: AgentRequest) -> bytes:
         """Return the head; from here on it counts as sent."""

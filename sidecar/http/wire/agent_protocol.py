@@ -13,10 +13,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from sidecar.errors import ErrorKind
-from sidecar.http.wire.agent_messages import AgentRequest, LocalResponse, RelayedResponse
+from sidecar.http.wire.agent_messages import (
+    AgentRequest,
+    LocalResponse,
+    RelayedResponse,
+    RequestHead,
+)
 from sidecar.http.wire.deadlines import NEVER, DeadlineSweep
 from sidecar.http.wire.framing import IncomingBody
-from sidecar.http.wire.request_head import RequestHead
 from sidecar.http.wire.request_reader import RequestReader
 
 KEEP_ALIVE_SECONDS = 90.0
@@ -135,15 +139,6 @@ class AgentConnection(RequestReader):
             self._current.keep_alive = False
         if self.task is None and self._arriving is None and self.transport is not None:
             self.transport.close()
-
-    def send(self, data: bytes, *more: bytes) -> None:
-        """Write at once. Raises `ConnectionError` when the client is gone."""
-        if self.transport is None or self.transport.is_closing():
-            raise ConnectionResetError("the client left")
-        if more:
-            self.transport.writelines((data, *more))
-        else:
-            self.transport.write(data)
 
     # One request at a time.
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from sidecar.http.wire.agent_messages import AgentRequest
+from sidecar.http.headers import Fields
+from sidecar.http.wire.agent_messages import AgentRequest, RequestHead
 from sidecar.http.wire.framing import (
     HELD_BODY_BYTES,
     MAX_HEAD_BYTES,
@@ -22,18 +23,51 @@ from sidecar.http.wire.framing import (
     ParserEvents,
     WireProtocol,
 )
-from sidecar.http.wire.request_head import (
-    HeadField,
-    RepeatedHead,
-    RequestHead,
-    check_fields,
-    take_length,
-)
 
+MAX_LENGTH_DIGITS = 15
+"""Digits of a body's length that are read here; the parser judges a longer one."""
 QUEUED_REQUEST_BYTES = 1 << 10
 """Bytes that a pipelined request counts for besides its body. Reading continues behind the running
 request until `HELD_BODY_BYTES` are queued: only a connection that is read shows that its client
 left."""
+HeadField = tuple[bytes, bytes]
+
+
+class RepeatedHead:
+    """A head that a client sends again with bodies of any length.
+
+    Clients send the same head with request after request, but for the length of the body. Once the
+    parser has read the same head twice, further ones are compared as bytes. Only what the parser
+    itself has accepted is recognised, byte for byte: two readers cannot understand it differently.
+
+    Attributes:
+        before: The bytes up to the digits of the length.
+        after: The bytes behind them, with the empty line.
+    """
+
+    __slots__ = ("_end_of_length", "_size_after", "_start", "after", "before", "method", "target")
+
+    def __init__(self, method: str, target: str, fields: Fields, at: int, name: bytes) -> None:
+        """Make the bytes that most clients write; the length is field number `at`."""
+        self.method, self.target = method, target
+        lines = [b"%b: %b\r\n" % field for field in fields]
+        first = f"{method} {target} HTTP/1.1\r\n".encode("latin-1")
+        self.before = b"%b%b%b: " % (first, b"".join(lines[:at]), name)
+        self.after = b"\r\n%b\r\n" % b"".join(lines[at:])
+        self._start, self._size_after = len(self.before), len(self.after)
+        self._end_of_length = self._start + MAX_LENGTH_DIGITS + 1
+
+    def find(self, data: bytes) -> tuple[int, int] | None:
+        """Return the length of the body and where it begins; None if another head is there."""
+        if not data.startswith(self.before):
+            return None
+        start = self._start
+        end = data.find(b"\r", start, self._end_of_length)
+        digits = data[start:end]
+        # Without an end (-1), too little is there for what follows the digits.
+        if not digits.isdigit() or not data.startswith(self.after, end):
+            return None
+        return int(digits), end + self._size_after
 
 
 class RequestReader(WireProtocol, ParserEvents):
@@ -59,10 +93,6 @@ class RequestReader(WireProtocol, ParserEvents):
         self._replayed_head = False
         self._arriving: AgentRequest | None = None
         self._queue: deque[AgentRequest | None] = deque()
-
-    def send(self, data: bytes, *more: bytes) -> None:
-        """Write to the client: its requests refer to the connection that they are answered on."""
-        raise NotImplementedError
 
     # What the parser calls.
 
@@ -90,11 +120,11 @@ class RequestReader(WireProtocol, ParserEvents):
         assert parser is not None  # noqa: S101 - it calls
         fields, self._fields = self._fields, []
         self._in_head = False
-        found, version = take_length(fields), parser.get_http_version()
+        found, version = _take_length(fields), parser.get_http_version()
         known = fields == self._head.fields and version == self._head.version
         if not known:
             self._head, self._repeated = RequestHead(version, fields), None
-            check_fields(fields, version)
+            _check_fields(fields, version)
         if len(self._target) + self._head.size > MAX_HEAD_BYTES:
             raise FramingError("the head is too large")
         method, target = parser.get_method().decode(), self._target.decode("latin-1")
@@ -240,3 +270,29 @@ class RequestReader(WireProtocol, ParserEvents):
             self.pause_body()
         else:
             self.resume_body()
+
+
+def _take_length(fields: list[HeadField]) -> tuple[int, HeadField] | None:
+    """Remove the `Content-Length`, of which the parser admits one; return its place and it."""
+    for at, field in enumerate(fields):
+        if len(field[0]) == 14 and field[0].lower() == b"content-length":
+            del fields[at]
+            return at, field
+    return None
+
+
+def _check_fields(fields: list[HeadField], version: str) -> None:
+    """Raise `FramingError` for a head that two readers could understand differently: one with two
+    hosts, or with a transfer coding that does not end the body (RFC 9112 sections 3.2 and 6.1)."""
+    hosts = 0
+    for name, value in fields:
+        if len(name) == 4 and name.lower() == b"host":
+            hosts += 1
+        elif (
+            len(name) == 17
+            and name.lower() == b"transfer-encoding"
+            and (value.lower().strip() != b"chunked" or version != "1.1")
+        ):
+            raise FramingError("an unknown transfer coding")
+    if hosts > 1:
+        raise FramingError("two hosts")

@@ -1,4 +1,4 @@
-"""Masks the credential of an attempt in the head of its response and in its errors.
+"""Masks the credential of an attempt in its errors; `Reply.mask_head` does so in each head.
 
 A successful response is relayed byte for byte, as a model may write any text. In a stream only the
 events that report an error are masked.
@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
-from itertools import chain
 
 import msgspec
 from msgspec import structs
@@ -38,21 +37,6 @@ _FIELDS = (b":", b"data", b"event", b"id", b"retry")
 _USUAL_ENDS = (b"\n\n", b"\r\n\r\n")
 _LINE_END_BYTES = 3
 """Bytes of a blank line that may have arrived before its last byte, at most."""
-
-
-def mask_head(reply: Reply, mask: CredentialMask) -> None:
-    """Mask the credential in the header fields and the reason phrase of a response.
-
-    Sets `reply.mask`, by which the body is masked later.
-    """
-    reply.mask = mask
-    head = reply.head
-    raw = head.raw or b"".join(
-        [head.reason.encode("utf-8", "surrogatepass"), *chain.from_iterable(head.fields)]
-    )
-    if mask.may_hold(raw):
-        masked = [(mask.mask(name), mask.mask(value)) for name, value in head.fields]
-        reply.replace_head(mask.mask_text(head.reason), masked)
 
 
 def mask_body(body: bytes, mask: CredentialMask | None) -> bytes:

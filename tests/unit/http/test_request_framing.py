@@ -16,7 +16,7 @@ from sidecar.http.responses import refuse_message
 from sidecar.http.wire.agent_messages import AgentRequest, LocalResponse
 from sidecar.http.wire.agent_protocol import AgentServer
 from sidecar.http.wire.framing import MAX_HEAD_BYTES
-from sidecar.http.wire.request_head import RepeatedHead
+from sidecar.http.wire.request_reader import RepeatedHead
 
 POST = b"POST /a HTTP/1.1\r\nHost: h\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
