@@ -11,7 +11,7 @@ RUN python -m build --wheel --outdir /wheels
 
 FROM python:3.13-slim
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
-    pip install --no-cache-dir "$(echo /wheels/*.whl)[br,shared,uvloop]" \
+    pip install --no-cache-dir "$(echo /wheels/*.whl)[br,shared]" \
     && useradd --create-home --uid 10001 sidecar \
     && install -d -o sidecar -g sidecar -m 0700 /config /state
 USER sidecar

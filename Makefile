@@ -101,7 +101,7 @@ $(READY): pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Sidecar needs Python 3.11 or newer: make PYTHON=python3.11 …")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[br,keyring,uvloop,shared]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[br,keyring,shared]' --group dev
 	@touch $@
 
 clean:
