@@ -38,7 +38,14 @@ from sidecar.ledger.model import (
 from sidecar.ledger.reader import read_times
 from sidecar.ledger.shared_times import SharedTimes
 from sidecar.ledger.writer import LedgerWriter
-from sidecar.records import NEVER_USED, CallRecord, KeyTimes, PeriodCount, later, program_of
+from sidecar.records import (
+    NEVER_USED,
+    CallRecord,
+    KeyTimes,
+    Outcome,
+    PeriodCount,
+    program_of,
+)
 
 __all__ = ["KeyTimes", "Ledger", "Owner", "program_of", "read_times"]
 
@@ -48,6 +55,8 @@ FLUSH_TIMEOUT_SECONDS = 5.0
 SAVE_SECONDS = 2.0
 """Seconds that closing waits until unwritten changes are saved for the next start."""
 MAX_ID_CHARS = 256
+_UNSERVED = frozenset({Outcome.CLIENT_ERROR, Outcome.UPSTREAM_ERROR})
+"""The outcomes of calls that no provider served, whatever the status."""
 
 
 class Ledger:
@@ -132,31 +141,24 @@ class Ledger:
         minute."""
         return self._store.notices.spikes
 
-    def seen(self, key: str, program: str = "") -> None:
-        """Record that a client presented this key; `program` is its User-Agent, shortened or
-        not."""
-        state, now = self._keys.get(key) or self._state(key), self._wall()
-        if state.last_seen is None or now > state.last_seen:
-            state.last_seen = now
-        if state.last_used is None:
-            state.program = program_of(program) or state.program
-        self._store.key(key, state)
-
-    def used(self, key: str, program: str = "") -> None:
-        """Record that an upstream served this key (status below 400); `program` as in `seen`."""
-        state, now = self._keys.get(key) or self._state(key), self._wall()
-        state.program = program_of(program) or state.program
-        if state.last_used is None or now > state.last_used:
-            state.last_used = now
-        self._store.key(key, state)
-        if self._shared is not None:
-            self._shared.publish(key, state.times())
-
-    def refused(self, key: str) -> None:
-        """Record that a call with this key was rejected by Sidecar."""
-        state = self._state(key)
-        state.last_refused = later(state.last_refused, self._wall())
-        self._store.key(key, state)
+    def note_times(self, call: CallRecord) -> None:
+        """Note when the key of a call was seen, used and refused, once the call has ended or while
+        it is in flight."""
+        name = call.key
+        if not name:
+            return
+        state, ended = self._keys.get(name) or self._state(name), call.started + call.duration
+        is_served = 0 < call.status < 400 and call.outcome not in _UNSERVED
+        if is_served or state.last_used is None:
+            state.program = program_of(call.program) or state.program
+        state.last_seen = max(state.last_seen or 0.0, call.started)
+        if is_served:
+            state.last_used = max(state.last_used or 0.0, ended)
+        if call.refusal is not None and call.outcome is not Outcome.UPSTREAM_ERROR:
+            state.last_refused = max(state.last_refused or 0.0, ended)
+        self._store.key(name, state)
+        if is_served and self._shared is not None:
+            self._shared.publish(name, state.times())
 
     def times(self, key: str) -> KeyTimes:
         """Return when this key was last seen, used and refused; all None for an unknown key."""
@@ -183,8 +185,11 @@ class Ledger:
                     self._store.learned(*entry)
 
     def checkpoint(self, record: CallRecord) -> None:
-        """Record a call in flight, in case the process dies before it ends."""
-        self._store.steps([Checkpoint(record)])
+        """Note the times of the key of a call in flight, and record the call in case the process
+        dies before it ends. One that waits for its first attempt needs no record."""
+        self.note_times(record)
+        if record.provider:
+            self._store.steps([Checkpoint(record)])
 
     def count(self, count: PeriodCount) -> None:
         """Record the usage of a calendar limit."""

@@ -130,7 +130,6 @@ class Proxy:
         caller = self._identify(request)
         key = caller.key
         live.key, live.urgency = key, key.urgency
-        services.ledger.seen(key.name, live.program)
         if not key.enabled or caller.may_expire:
             authentication.check_enabled(key, caller.key_hash, services.wall())
         form = caller.form or self._read_form(request, caller)
@@ -174,13 +173,12 @@ class Proxy:
 
     async def _list_models(self, passage: Passage, call: Call) -> AgentResponse:
         entries = await self._services.model_list.offered(call.key, call.dialect)
-        return self._answer(passage, call, call.dialect.models(entries))
+        return self._answer(passage, call.dialect.models(entries))
 
-    def _answer(self, passage: Passage, call: Call, body: bytes) -> AgentResponse:
+    def _answer(self, passage: Passage, body: bytes) -> AgentResponse:
         """Return a successful answer of Sidecar's own."""
         live = passage.live
         live.outcome, live.status = Outcome.OK, 200
-        self._services.ledger.used(call.key.name, live.program)
         return proxy_responses.complete_response(body, live)
 
     async def _pass_on(
@@ -199,7 +197,6 @@ class Proxy:
             fields = proxy_responses.error_headers(passage.request, call, attempted, live)
             return await _pass_on_error(passage, call, attempted, reply, fields)
         lines = proxy_responses.relayed_lines(passage.request, call, attempted, live)
-        self._services.ledger.used(call.key.name, live.program)
         passage.candidate = attempted.candidate
         passage.sent = attempted.sent
         meter = passage.meter = live.meter = ResponseMeter(attempted.sent or call, reply)
@@ -226,7 +223,7 @@ class Proxy:
             no_stream = f"{passage.live.transform} answers a call for a stream with JSON"
             why = LocalReply(ErrorKind.INTERNAL, no_stream)
             return await fail(passage.relay, call, why, passage.live)
-        return self._answer(passage, call, answer)
+        return self._answer(passage, answer)
 
     async def _refuse(self, passage: Passage, why: LocalReply) -> AgentResponse:
         """Send a local reply in the dialect's shape.
@@ -235,8 +232,6 @@ class Proxy:
         """
         call, live = passage.call, passage.live
         live.reason, live.refusal = why.message, why.kind
-        if live.key is not None and live.outcome is not Outcome.UPSTREAM_ERROR:
-            self._services.ledger.refused(live.key.name)
         if passage.relay.response is not None and call is not None and passage.meter is None:
             return await fail(passage.relay, call, why, live)
         if passage.relay.response is not None and call is not None and passage.meter is not None:

@@ -94,8 +94,8 @@ class LiveCall(Struct, eq=False):
     """True if the vendor may bill tokens for it."""
     repeats_usage: bool = False
     """True if its response reports the usage of an earlier call."""
-    recorded: bool = False
-    """True once a checkpoint of it was recorded."""
+    noted: int = 0
+    """How far it had come at its latest checkpoint; 0 before."""
     wait_logged: bool = False
     """True once the log has a line of its wait."""
     asked_again: bool = False
@@ -135,6 +135,11 @@ class LiveCall(Struct, eq=False):
         self.ending = refusal
         if self.task is not None:
             self.task.cancel()
+
+    @property
+    def progress(self) -> int:
+        """The number of steps that it has come: to its key, to an attempt, and to an answer."""
+        return (self.key is not None) + (self.provider != "") + (self.status != 0)
 
     def final_record(self) -> CallRecord:
         """Return the record of the ended call, with the usage of its failed attempts."""
@@ -255,12 +260,12 @@ class FinishedCalls:
     known. Call `flush` before records or metrics are read; the end of the context does.
 
     Args:
-        counted: Called with each record, without waiting for its caller (metrics).
+        counted: Called with each record, without waiting for its caller (metrics, times of keys).
         published: Called with the records whose callers are known: most of a batch, or one.
     """
 
     def __init__(
-        self, callers: Callers, counted: Callable[[CallRecord], None],
+        self, callers: Callers, counted: Sequence[Callable[[CallRecord], None]],
         published: Sequence[OnFinished],
     ) -> None:  # fmt: skip
         self._callers = callers
@@ -288,7 +293,8 @@ class FinishedCalls:
         for call in waiting:
             try:
                 record = call.final_record()
-                self._counted(record)
+                for count in self._counted:
+                    count(record)
                 completed = self._callers.complete(record, call.caller_lookup, self._publish)
                 if completed is not None:
                     known.append(completed)
@@ -314,9 +320,9 @@ class FinishedCalls:
 CHECKPOINT_SECONDS = 0.1
 """Seconds between two checks for calls that need a checkpoint, while there are calls."""
 CHECKPOINT_AFTER_SECONDS = 0.5
-"""Seconds after which a call gets its checkpoint. With the interval of the checks and of the
-ledger's writes, the checkpoint is on disk after 0.7 s. The rest of the second is for a busy
-machine."""
+"""Seconds after which a call gets its checkpoint, and another when it has come further. With the
+interval of the checks and of the ledger's writes, it is on disk after 0.7 s. The rest of the second
+is for a busy machine."""
 LOGGED_WAIT_SECONDS = 5.0
 """Seconds of a wait after which the log has a line of it."""
 KILLED = "Sidecar was killed while it ran"
@@ -325,15 +331,16 @@ KILLED = "Sidecar was killed while it ran"
 async def watch_calls(
     live: LiveCalls, note: Callable[[CallRecord], None], clock: Callable[[], float]
 ) -> None:
-    """Run forever; call `note` once for each long call, with its record for the case that the
-    process is killed, and log each long wait once. `clock` returns monotonic seconds."""
+    """Run forever; call `note` for each long call when it has come further, with its record for the
+    case that the process is killed, and log each long wait once. `clock` returns monotonic seconds.
+    """
     while True:
         # Without a call none gets old enough before, and an idle process sleeps.
         await asyncio.sleep(CHECKPOINT_SECONDS if len(live) else CHECKPOINT_AFTER_SECONDS)
         now = clock()
         for call in live:
-            if call.provider and not call.recorded and now - call.began >= CHECKPOINT_AFTER_SECONDS:
-                call.recorded = True
+            if call.noted != call.progress and now - call.began >= CHECKPOINT_AFTER_SECONDS:
+                call.noted = call.progress
                 note(_unended(call, now))
             if call.waiter is not None and not call.wait_logged:
                 _log_long_wait(call, call.waiter, now)

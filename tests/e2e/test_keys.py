@@ -12,6 +12,7 @@ from running_sidecar import sidecar as start_sidecar
 from scripted_vendor import ScriptedVendor, answer
 
 from sidecar.api_keys import mint
+from sidecar.records import KeyTimes
 
 CHAT, BODY = "/v1/chat/completions", b'{"model":"gpt-5-mini"}'
 FOREIGN = "sk-foreign-canary-91c2"
@@ -182,20 +183,23 @@ def _hash(text: str) -> str:
 async def test_key_times_distinguish_seen_used_and_refused(
     two: Sidecar, vendor: ScriptedVendor
 ) -> None:
-    ledger = two.running.services.ledger
+    def times(key: str) -> KeyTimes:
+        two.running.services.finished.flush()
+        return two.running.services.ledger.times(key)
+
     vendor.play(answer(b"{}", "500 Oops"), answer(b"{}", "500 Oops"), answer(b"{}"))
     await two.ask(CHAT, BODY, key="one")
-    failed = ledger.times("one")
+    failed = times("one")
     assert (failed.last_seen is not None, failed.last_used, failed.last_refused) == (
         True,
         None,
         None,
     )
     await two.ask(CHAT, BODY, key="one")
-    assert ledger.times("one").last_used is not None
-    assert ledger.times("one").last_refused is None
+    assert times("one").last_used is not None
+    assert times("one").last_refused is None
     await two.ask(CHAT, b'{"model":"nope"}', key="few")
-    refused = ledger.times("few")
+    refused = times("few")
     assert (refused.last_seen is not None, refused.last_used) == (True, None)
     assert refused.last_refused is not None
 

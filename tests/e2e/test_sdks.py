@@ -88,6 +88,7 @@ async def test_openai_sdk_chat_stream_yields_every_chunk(
         usage = part.usage or usage
     assert text == "Hi"
     assert usage is not None
+    proxy.running.services.finished.flush()
     assert proxy.running.services.ledger.times("gpt").last_used is not None
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from sidecar.config.model import Group, Key, KeyHash, Snapshot
-from sidecar.errors import SourceLocation
+from sidecar.errors import ErrorKind, SourceLocation
+from sidecar.ledger.ledger import Ledger
 from sidecar.ledger.rollups import ALL_FIGURES, COUNTS, DIMENSIONS, FIGURES
 from sidecar.plugin_api.vendor import Vendor
 from sidecar.records import (
@@ -95,6 +96,24 @@ CALL = CallRecord(
 def call(**changes: Any) -> CallRecord:
     """A finished call that differs from the usual one in this."""
     return replace(CALL, **changes)
+
+
+def seen(ledger: Ledger, key: str, program: str = "", **more: Any) -> None:
+    """Have a call with this key begin and end now, without an answer."""
+    now = ledger._wall()
+    ended = call(key=key, program=program, started=now, duration=0.0, **{"status": 0} | more)
+    ledger.note_times(ended)
+
+
+def used(ledger: Ledger, key: str, program: str = "") -> None:
+    """Have a call with this key begin and end now, served by an upstream."""
+    seen(ledger, key, program, status=200)
+
+
+def refused(ledger: Ledger, key: str) -> None:
+    """Have a call with this key begin and end now, rejected by Sidecar."""
+    why = ErrorKind.FORBIDDEN
+    seen(ledger, key, status=403, outcome=Outcome.REFUSED, refusal=why)
 
 
 def rows(state: Path, sql: str = "SELECT * FROM calls ORDER BY started") -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ledger_checks import Wall, call, snapshot
+from ledger_checks import Wall, call, seen, snapshot
 
 from sidecar.ledger.anomalies import (
     MIN_COST,
@@ -150,7 +150,7 @@ async def test_new_program_of_a_key_is_logged_once(
     caplog.set_level(logging.INFO, "sidecar.ledger.anomalies")
     async with Ledger(tmp_path, wall=Wall()) as ledger:
         ledger.reconcile(snapshot({"nightly": "text"}))
-        ledger.seen("nightly")
+        seen(ledger, "nightly")
         ledger.finished(call(call_id="1", program="codex/1.0"))
         await ledger.flush()
         assert told(caplog) == []  # somebody is always the first

@@ -7,7 +7,18 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ledger_checks import CALL, Wall, assert_in_step, call, digest, rows, snapshot
+from ledger_checks import (
+    CALL,
+    Wall,
+    assert_in_step,
+    call,
+    digest,
+    refused,
+    rows,
+    seen,
+    snapshot,
+    used,
+)
 from msgspec.structs import replace
 from msgspec.structs import replace as replace_owner
 from property_tests import examples
@@ -18,6 +29,7 @@ from sidecar.ledger.model import MAX_OBJECTS, Claim, KeyState, Learned, Owner
 from sidecar.ledger.reader import read_times
 from sidecar.records import (
     AttemptRecord,
+    CallRecord,
     Cost,
     KeyTimes,
     Outcome,
@@ -46,13 +58,13 @@ async def test_key_that_was_never_presented_has_no_times(tmp_path: Path, wall: W
 
 async def test_key_times_tell_seen_used_and_refused_apart(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
-        ledger.seen("nightly", "codex/1.0 (linux)")
+        seen(ledger, "nightly", "codex/1.0 (linux)")
         start = wall.now
         wall.now += 1
-        ledger.used("nightly")
+        used(ledger, "nightly")
         wall.now += 1
-        ledger.refused("nightly")
-        expected = KeyTimes(start, start + 1, start + 2, "codex/1.0")
+        refused(ledger, "nightly")
+        expected = KeyTimes(start + 2, start + 1, start + 2, "codex/1.0")
         assert ledger.times("nightly") == expected
         assert ledger.times("another") == KeyTimes()
     async with Ledger(tmp_path, wall=wall) as again:
@@ -63,36 +75,36 @@ async def test_key_times_tell_seen_used_and_refused_apart(tmp_path: Path, wall: 
 async def test_key_times_do_not_move_back_with_the_clock(tmp_path: Path, wall: Wall) -> None:
     before = wall.now
     async with Ledger(tmp_path, wall=wall) as ledger:
-        ledger.seen("nightly")
-        ledger.used("nightly")
+        seen(ledger, "nightly")
+        used(ledger, "nightly")
         wall.now -= 3600
-        ledger.seen("nightly")
-        ledger.used("nightly")
+        seen(ledger, "nightly")
+        used(ledger, "nightly")
         assert ledger.times("nightly") == KeyTimes(before, before)
     async with Ledger(tmp_path, wall=wall) as again:
-        again.used("nightly")
+        used(again, "nightly")
         assert again.times("nightly").last_used == before
     assert read_times(tmp_path)["nightly"].last_used == before
 
 
 async def test_key_program_stays_when_a_later_call_names_none(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
-        ledger.seen("nightly", "codex/1.0")
-        ledger.seen("nightly", "")
+        seen(ledger, "nightly", "codex/1.0")
+        seen(ledger, "nightly", "")
         assert ledger.times("nightly").program == "codex/1.0"
-        ledger.seen("nightly", "claude-cli/2.1 (external, cli)")
+        seen(ledger, "nightly", "claude-cli/2.1 (external, cli)")
         assert ledger.times("nightly").program == "claude-cli/2.1"
 
 
 async def test_key_program_is_that_of_the_last_served_call(tmp_path: Path, wall: Wall) -> None:
     """Lists say when a key was last used and by whom: that is one and the same call."""
     async with Ledger(tmp_path, wall=wall) as ledger:
-        ledger.seen("nightly", "curl/8.5")
-        ledger.used("nightly", "codex/1.0 (linux)")
-        ledger.seen("nightly", "curl/8.5")
-        ledger.refused("nightly")
+        seen(ledger, "nightly", "curl/8.5")
+        used(ledger, "nightly", "codex/1.0 (linux)")
+        seen(ledger, "nightly", "curl/8.5")
+        refused(ledger, "nightly")
         assert ledger.times("nightly").program == "codex/1.0"
-        ledger.used("nightly")
+        used(ledger, "nightly")
         assert ledger.times("nightly").program == "codex/1.0"
     assert read_times(tmp_path)["nightly"].program == "codex/1.0"
 
@@ -110,8 +122,8 @@ def test_program_is_one_short_printable_word(user_agent: str) -> None:
 async def test_renamed_key_keeps_its_times_and_calls(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.reconcile(snapshot({"old": "text", "other": "else"}))
-        ledger.seen("old", "codex/1.0")
-        ledger.used("old")
+        seen(ledger, "old", "codex/1.0")
+        used(ledger, "old")
         ledger.finished(call(key="old"))
         ledger.finished(call(key="other", call_id="call_2"))
         ledger.reconcile(snapshot({"new": "text", "other": "else"}))
@@ -127,7 +139,7 @@ async def test_renamed_key_keeps_its_times_and_calls(tmp_path: Path, wall: Wall)
 async def test_renamed_key_is_found_after_a_restart(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.reconcile(snapshot({"old": "text"}))
-        ledger.used("old")
+        used(ledger, "old")
         ledger.finished(call(key="old"))
     async with Ledger(tmp_path, wall=wall) as again:
         again.reconcile(snapshot({"new": "text"}))
@@ -140,7 +152,7 @@ async def test_key_renamed_and_rotated_at_once_is_found_by_its_previous_secret(
 ) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.reconcile(snapshot({"old": "text"}))
-        ledger.used("old")
+        used(ledger, "old")
         ledger.reconcile(snapshot({"new": ("fresh", "text")}))
         assert ledger.times("new").last_used == wall.now
         ledger.reconcile(snapshot({"newest": "fresh"}))
@@ -150,9 +162,9 @@ async def test_key_renamed_and_rotated_at_once_is_found_by_its_previous_secret(
 async def test_key_state_follows_the_name_before_the_hash(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.reconcile(snapshot({"a": "one", "b": "two"}))
-        ledger.used("a")
+        used(ledger, "a")
         wall.now += 5
-        ledger.used("b")
+        used(ledger, "b")
         ledger.reconcile(snapshot({"a": "two", "b": "one"}))
         assert ledger.times("a").last_used == wall.now - 5
         assert ledger.times("b").last_used == wall.now
@@ -161,8 +173,8 @@ async def test_key_state_follows_the_name_before_the_hash(tmp_path: Path, wall: 
 async def test_deleted_key_is_forgotten_with_its_calls(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.reconcile(snapshot({"old": "text", "kept": "else"}))
-        ledger.used("old")
-        ledger.used("kept")
+        used(ledger, "old")
+        used(ledger, "kept")
         ledger.reconcile(snapshot({"kept": "else"}, keep_days=10))
         wall.now += 9 * DAY
         ledger.reconcile(snapshot({"kept": "else"}, keep_days=10))
@@ -296,7 +308,7 @@ async def test_odd_values_of_a_call_do_not_block_later_rows(
     state = tmp_path_factory.mktemp("state")
     async with Ledger(state, wall=Wall()) as ledger:
         surrogate = text + "\ud800"
-        ledger.seen(surrogate, surrogate)
+        seen(ledger, surrogate, surrogate)
         ledger.remember(surrogate, surrogate, OWNER)
         tried = AttemptRecord("p", "c", surrogate, "ok", 200, surrogate, 0.1)
         odd = Usage(input_tokens=count * 10**18, units=((surrogate, 1),))
@@ -329,6 +341,47 @@ async def test_call_in_flight_at_a_kill_is_recorded_by_the_next_process(
     assert rows(tmp_path, "SELECT * FROM under_way") == []
 
 
+@pytest.mark.parametrize(
+    ("ended", "used", "refused"),
+    [
+        (call(), True, False),
+        (call(outcome=Outcome.CUT), True, False),
+        (call(outcome=Outcome.CANCELLED, status=0), False, False),
+        (call(outcome=Outcome.UPSTREAM_ERROR), False, False),
+        (call(outcome=Outcome.CLIENT_ERROR, status=400), False, False),
+        (call(outcome=Outcome.REFUSED, status=403, refusal=ErrorKind.FORBIDDEN), False, True),
+        (call(outcome=Outcome.REVOKED, refusal=ErrorKind.KEY_DISABLED), True, True),
+        (
+            call(outcome=Outcome.UPSTREAM_ERROR, status=502, refusal=ErrorKind.UPSTREAM_TIMEOUT),
+            False, False,
+        ),
+    ],
+)  # fmt: skip
+async def test_times_of_a_key_follow_from_its_call(
+    tmp_path: Path, wall: Wall, ended: CallRecord, used: bool, refused: bool
+) -> None:
+    at = ended.started + ended.duration
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.note_times(ended)
+        ledger.note_times(replace(ended, started=ended.started - DAY))  # ends later
+        ledger.note_times(replace(ended, key=""))
+        assert ledger.times(ended.key) == KeyTimes(
+            ended.started, at if used else None, at if refused else None, program_of(ended.program)
+        )
+        assert ledger.times("") == KeyTimes()
+
+
+async def test_checkpoint_of_a_call_that_waits_has_times_and_no_row(
+    tmp_path: Path, wall: Wall
+) -> None:
+    waits = replace(UNENDED, provider="", status=0)
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.checkpoint(waits)
+        await ledger.flush()
+    assert rows(tmp_path, "SELECT * FROM under_way") == []
+    assert read_times(tmp_path)[waits.key].last_seen == waits.started
+
+
 async def test_checkpointed_call_that_ends_has_one_row(tmp_path: Path, wall: Wall) -> None:
     ended = call(call_id="call_2")
     async with Ledger(tmp_path, wall=wall) as ledger:
@@ -351,10 +404,10 @@ async def test_reopened_file_keeps_calls_in_flight_of_this_process(
             other.execute(
                 "CREATE TRIGGER refuse BEFORE INSERT ON keys BEGIN SELECT RAISE(ABORT, ''); END"
             )
-            ledger.used("nightly")
+            used(ledger, "nightly")
             assert not await ledger.flush()
             other.execute("DROP TRIGGER refuse")
-        ledger.used("nightly")
+        used(ledger, "nightly")
         assert await ledger.flush()
         assert rows(tmp_path) == []
         ledger.finished(call(call_id="call_2"))
@@ -400,8 +453,8 @@ async def test_uses_of_keys_are_written_in_one_batch(tmp_path: Path, wall: Wall)
         await ledger.flush()
         for _ in range(1000):
             wall.now += 0.001
-            ledger.seen("nightly", "codex/1.0")
-            ledger.used("nightly")
+            seen(ledger, "nightly", "codex/1.0")
+            used(ledger, "nightly")
         await ledger.flush()
         # A transaction of its own for each would be two thousand pages of log.
         assert (tmp_path / "sidecar.db-wal").stat().st_size < 50 * 4096
@@ -410,7 +463,7 @@ async def test_uses_of_keys_are_written_in_one_batch(tmp_path: Path, wall: Wall)
 
 async def test_key_digest_is_stored(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
-        ledger.seen("nightly")
+        seen(ledger, "nightly")
         ledger.reconcile(snapshot({"nightly": "text"}))
     assert rows(tmp_path, "SELECT digest FROM keys") == [{"digest": digest("text")}]
 
@@ -451,7 +504,7 @@ async def test_usage_learned_of_an_object_replaces_the_recorded_figures(
 async def test_claim_survives_a_restart_and_follows_its_key(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.reconcile(snapshot({"nightly": "text"}))
-        ledger.seen("nightly")
+        seen(ledger, "nightly")
         ledger.remember("response", "r", replace_owner(OWNER, claim=CLAIM))
         ledger.finished(CALL)
     async with Ledger(tmp_path, wall=wall) as ledger:

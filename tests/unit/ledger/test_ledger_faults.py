@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from ledger_checks import CALL, Wall, assert_in_step, call, rows, snapshot
+from ledger_checks import CALL, Wall, assert_in_step, call, refused, rows, seen, snapshot, used
 from project_paths import TESTS
 
 from sidecar.ledger import writer
@@ -43,9 +43,9 @@ def files(state: Path) -> list[str]:
 
 def note(ledger: Ledger, call_id: str = "call_1") -> None:
     """One of everything."""
-    ledger.seen("nightly", "codex/1.0")
-    ledger.used("nightly")
-    ledger.refused("nightly")
+    seen(ledger, "nightly", "codex/1.0")
+    used(ledger, "nightly")
+    refused(ledger, "nightly")
     ledger.remember("file", "file-1", OWNER)
     ledger.finished(call(call_id=call_id))
 
@@ -111,14 +111,14 @@ async def test_ledger_merges_the_file_once_it_is_readable(tmp_path: Path, wall: 
     state = tmp_path / "state"
     async with Ledger(state, wall=wall) as ledger:
         ledger.reconcile(snapshot({"old": "text"}))
-        ledger.used("old")
+        used(ledger, "old")
         ledger.remember("file", "file-1", OWNER)
     hidden = state.rename(tmp_path / "hidden")
     state.write_text("in the way")
     async with Ledger(state, wall=wall) as ledger:
         ledger.reconcile(snapshot({"new": "text"}))
         assert ledger.times("new").last_used is None
-        ledger.refused("new")
+        refused(ledger, "new")
         state.unlink()
         hidden.rename(state)
         assert await ledger.flush()
@@ -197,7 +197,7 @@ async def test_ledger_file_damaged_while_in_use_is_replaced_from_memory(
             file.write(b"\xff" * 200_000)
         note(ledger, "call_after")
         await ledger.flush()
-        ledger.used("nightly")
+        used(ledger, "nightly")
         assert await ledger.flush()
         assert ledger.healthy
         assert ledger.failures > 0
@@ -284,7 +284,7 @@ SCRIPT = """
 import asyncio, os, resource, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from ledger_checks import Wall, call
+from ledger_checks import Wall, call, refused, used
 from sidecar.ledger.ledger import Ledger
 state = Path(sys.argv[2])
 """
@@ -292,12 +292,12 @@ state = Path(sys.argv[2])
 FULL_DISK = """
 async def main():
     async with Ledger(state, wall=Wall()) as ledger:
-        ledger.used("nightly")
+        used(ledger, "nightly")
         assert await ledger.flush()
         hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
         for number in range(500):
-            ledger.used("nightly")
+            used(ledger, "nightly")
             ledger.finished(call(call_id=f"call_{number:03}"))
         assert not await ledger.flush()
         assert not ledger.healthy and ledger.failures and not ledger.dropped
@@ -324,7 +324,7 @@ async def main():
     async with Ledger(state, wall=Wall()) as ledger:
         before = ledger.times("nightly").last_used
         assert before is not None, "what is readable is read"
-        ledger.refused("nightly")
+        refused(ledger, "nightly")
         assert not await ledger.flush()
         assert not ledger.healthy and ledger.failures
         print(ledger.warning)
@@ -337,7 +337,7 @@ async def test_read_only_ledger_is_read_and_calls_are_served(tmp_path: Path, wal
         directory.chmod(0o755)  # root's tests run their subject as nobody
     state = tmp_path / "state"
     async with Ledger(state, wall=wall) as ledger:
-        ledger.used("nightly")
+        used(ledger, "nightly")
         ledger.finished(CALL)
     (state / "sidecar.db").chmod(0o444)
     state.chmod(0o555)
@@ -360,7 +360,7 @@ async def main():
     async with Ledger(state) as ledger:
         start = time.monotonic()
         for number in range(100_000):
-            ledger.used("nightly")
+            used(ledger, "nightly")
             ledger.finished(call(call_id=f"call_{number:06}", started=time.time()))
             print(number, time.monotonic() - start, flush=True)
             await asyncio.sleep(0.002)
@@ -446,7 +446,7 @@ def test_read_times_without_a_ledger_is_empty(tmp_path: Path) -> None:
 
 async def test_read_times_leaves_no_files_behind(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
-        ledger.used("nightly")
+        used(ledger, "nightly")
     before = (tmp_path / "sidecar.db").read_bytes()
     assert read_times(tmp_path)["nightly"].last_used == wall.now
     assert files(tmp_path) == ["sidecar.db"]
@@ -455,11 +455,11 @@ async def test_read_times_leaves_no_files_behind(tmp_path: Path, wall: Wall) -> 
 
 async def test_read_times_works_while_the_process_writes(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
-        ledger.used("nightly")
+        used(ledger, "nightly")
         await ledger.flush()
         assert read_times(tmp_path)["nightly"].last_used == wall.now
         wall.now += 1
-        ledger.used("nightly")
+        used(ledger, "nightly")
         assert await ledger.flush(), "the reader held nothing up"
         assert read_times(tmp_path)["nightly"].last_used == wall.now
 
@@ -470,11 +470,11 @@ async def test_second_ledger_on_one_file_merges_without_moving_times_back(
     """The lock of the state keeps processes apart; should it fail, nothing is lost all the same."""
     later = Wall(wall.now + 10)
     async with Ledger(tmp_path, wall=wall) as one, Ledger(tmp_path, wall=later) as two:
-        two.used("nightly")
+        used(two, "nightly")
         two.finished(call(call_id="call_2"))
         await two.flush()
-        one.used("nightly")
-        one.refused("nightly")
+        used(one, "nightly")
+        refused(one, "nightly")
         one.finished(CALL)
         await one.flush()
     times = read_times(tmp_path)["nightly"]

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ledger_checks import CALL, Wall, assert_in_step, call, rows, snapshot
+from ledger_checks import CALL, Wall, assert_in_step, call, rows, snapshot, used
 from msgspec.structs import replace
 from property_tests import examples
 
@@ -277,7 +277,7 @@ async def test_call_counts_on_the_day_it_began_in_the_files_time_zone(
 async def test_renamed_key_keeps_its_days_and_programs(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.reconcile(snapshot({"old": "text"}))
-        ledger.used("old")
+        used(ledger, "old")
         ledger.finished(call(key="old"))
         await ledger.flush()
         ledger.finished(call(key="new", call_id="call_2", program="curl"))  # as it was once called

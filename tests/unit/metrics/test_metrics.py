@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ledger_checks import CALL, Wall, call, snapshot
+from ledger_checks import CALL, Wall, call, snapshot, used
 from project_paths import ROOT
 from prometheus_client.parser import text_string_to_metric_families
 from running_sidecar import Sidecar
@@ -295,10 +295,10 @@ async def test_ledger_figures_are_read_at_each_scrape(tmp_path: Path) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         metrics = Metrics(ledger=ledger)
         metrics.reconcile(snapshot({"nightly": "text", "never": "else"}))
-        ledger.used("nightly")
+        used(ledger, "nightly")
         found = await scrape(metrics)
-        (used,) = found.found("key_last_used_timestamp_seconds")
-        assert (used.labels, used.value) == ({"key": "nightly", "group": "G"}, wall.now)
+        (last_used,) = found.found("key_last_used_timestamp_seconds")
+        assert (last_used.labels, last_used.value) == ({"key": "nightly", "group": "G"}, wall.now)
         assert found("ledger_healthy") == 1
         assert found("ledger_write_failures_total") == 0
         assert found("key_info", key="never", vendor="acme", urgency="normal") == 1

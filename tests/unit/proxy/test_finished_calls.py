@@ -30,7 +30,7 @@ async def test_failing_listener_keeps_no_record_from_the_others(
     with (
         caplog.at_level(logging.ERROR, "sidecar"),
         Callers(asyncio.get_running_loop().time, None) as callers,
-        FinishedCalls(callers, counted.append, (fail, publish)) as finished,
+        FinishedCalls(callers, (counted.append,), (fail, publish)) as finished,
     ):
         for each in calls:
             live.close(each)

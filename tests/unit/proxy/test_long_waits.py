@@ -15,6 +15,7 @@ from sidecar.proxy.in_flight import (
     LiveCalls,
     watch_calls,
 )
+from sidecar.records import CallRecord
 from sidecar.scheduling.lease import Waiter
 from sidecar.scheduling.limiter import Limiter, LimitUnit
 
@@ -82,3 +83,27 @@ def test_call_begun_at_any_time_has_its_checkpoint_in_time(begun: float) -> None
     noted = run(scenario)
     assert len(noted) == 1
     assert CHECKPOINT_AFTER_SECONDS <= noted[0] <= CHECKPOINT_AFTER_SECONDS + CHECKPOINT_SECONDS
+
+
+def test_call_has_a_checkpoint_whenever_it_has_come_further() -> None:
+    async def scenario() -> list[CallRecord]:
+        loop = asyncio.get_running_loop()
+        live, noted = LiveCalls(loop.time, loop.time), list[CallRecord]()
+        watching = loop.create_task(watch_calls(live, noted.append, loop.time))
+        call = live.open("POST", "curl", None)
+        await asyncio.sleep(5)
+        call.key = load(TEXT, file="routes.yaml", registry=discover()).keys["codex"]
+        await asyncio.sleep(5)
+        call.provider = "oa"
+        await asyncio.sleep(5)
+        call.status = 200
+        await asyncio.sleep(5)
+        watching.cancel()
+        return noted
+
+    noted = run(scenario)
+    assert [(each.key, each.provider, each.status) for each in noted] == [
+        ("codex", "", 0), ("codex", "oa", 0), ("codex", "oa", 200),
+    ]  # fmt: skip
+    for number, each in enumerate(noted, 1):
+        assert 5 * number <= each.duration <= 5 * number + CHECKPOINT_SECONDS

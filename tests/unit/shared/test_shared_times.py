@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from lease_rooms import NOON
+from ledger_checks import used
 from manual_clock import HandClock
 from real_redis import needs_redis, redis_server
 
@@ -57,25 +58,25 @@ async def test_use_of_a_key_shows_the_latest_of_all_processes_and_its_machine(
 ) -> None:
     async with pair(tmp_path) as both:
         a, b = both.ledgers
-        a.used("k", "codex/1.0")
+        used(a, "k", "codex/1.0")
         both.share()
         await both.sync()
         assert b.times_of_all("k") == KeyTimes(None, NOON, None, "codex/1.0", "a")
         assert b.times("k") == KeyTimes()
         both.clock.advance(1)
-        b.used("k", "claude/2.0")
+        used(b, "k", "claude/2.0")
         await both.sync()
-        assert b.times_of_all("k") == KeyTimes(None, NOON + 1, None, "claude/2.0")
-        assert a.times_of_all("k") == KeyTimes(None, NOON + 1, None, "claude/2.0", "b")
+        assert b.times_of_all("k") == KeyTimes(NOON + 1, NOON + 1, None, "claude/2.0")
+        assert a.times_of_all("k") == KeyTimes(NOON, NOON + 1, None, "claude/2.0", "b")
 
 
 async def test_use_before_a_later_one_elsewhere_does_not_replace_it(tmp_path: Path) -> None:
     async with pair(tmp_path) as both:
         a, b = both.ledgers
         both.share()
-        a.used("k")
+        used(a, "k")
         both.clock.advance(1)
-        b.used("k")
+        used(b, "k")
         await both.engines[1].facts.sync()  # the earlier use arrives later
         await both.sync()
         assert a.times_of_all("k").host == "b"
@@ -88,7 +89,7 @@ async def test_use_of_a_busy_key_is_sent_every_thirty_seconds_alone(tmp_path: Pa
         both.share()
         seen = set()
         for _ in range(6):
-            a.used("k")
+            used(a, "k")
             await both.sync()
             seen.add(b.times_of_all("k").last_used)
             both.clock.advance(PUBLISH_SECONDS / 3)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledger_checks import Wall, call, snapshot
+from ledger_checks import Wall, call, snapshot, used
 from real_redis import RealRedis, needs_redis, real_redis
 
 from sidecar.admin.introspect.nodes import own_days
@@ -165,7 +165,7 @@ async def test_rename_of_a_key_moves_its_pushed_usage(tmp_path: Path, server: Re
     async with two(tmp_path, server) as (one, other):
         other.use()
         other.use("gone", days_ago=9)
-        other.ledger.used("a")
+        used(other.ledger, "a")
         await other.engine.usage.push()
         other.ledger.reconcile(snapshot({"b": "one"}, timezone=UTC))
         await other.engine.usage.push(whole=True)
