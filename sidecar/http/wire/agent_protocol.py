@@ -175,7 +175,9 @@ class AgentConnection(RequestReader):
         if not stays or (server.closing and not self._queue):
             self._close(request)
             return
-        server.sweep.set(self, self.loop.time() + KEEP_ALIVE_SECONDS)
+        until = self.deadline = self.loop.time() + KEEP_ALIVE_SECONDS
+        if until < server.sweep.armed_for:
+            server.sweep.arm(until)
         if self._queue or self._in_head or self._is_reading_paused:
             self._next()
             self._adjust_reading()

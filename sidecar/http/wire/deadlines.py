@@ -24,14 +24,18 @@ class DeadlineSweep:
     """Expires connections whose deadline has passed.
 
     The timer is armed for the soonest deadline set since it last fired. A deadline that moves later
-    costs an assignment: the timer fires in vain then, once, and is armed anew.
+    costs an assignment: the timer fires in vain then, once, and is armed anew. What each call sets
+    is set as `set` does it, without a call.
+
+    Attributes:
+        armed_for: When the timer fires. A deadline before it needs `arm`.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._connections: set[Timed] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._armed_for = NEVER
+        self.armed_for = NEVER
 
     @property
     def connections(self) -> tuple[Timed, ...]:
@@ -49,31 +53,32 @@ class DeadlineSweep:
     def set(self, connection: Timed, at: float) -> None:
         """Have a connection expire at this time, unless its deadline is moved before."""
         connection.deadline = at
-        if at < self._armed_for:
-            self._arm(at)
+        if at < self.armed_for:
+            self.arm(at)
 
     def close(self) -> None:
         """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer, self._armed_for = None, NEVER
+        self._timer, self.armed_for = None, NEVER
 
-    def _arm(self, at: float) -> None:
+    def arm(self, at: float) -> None:
+        """Have the timer fire at this time."""
         if self._timer is not None:
             self._timer.cancel()
-        self._armed_for = at
+        self.armed_for = at
         self._timer = self._loop.call_at(at, self._sweep)
 
     def _sweep(self) -> None:
-        self._timer, self._armed_for = None, NEVER
+        self._timer, self.armed_for = None, NEVER
         now = self._loop.time() + _GRAIN_SECONDS
         for connection in self.connections:
             if connection.deadline <= now:
                 connection.deadline = NEVER
                 connection.expire()
         soonest = min((each.deadline for each in self._connections), default=NEVER)
-        if soonest < self._armed_for:
-            self._arm(soonest)
+        if soonest < self.armed_for:
+            self.arm(soonest)
 
 
 @lru_cache(maxsize=256)

@@ -23,6 +23,9 @@ from sidecar.http.wire.framing import MAX_HEAD_BYTES
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5][0-9]{2}) ([!-~][ -~]*)")
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _END = b"\r\n\r\n"
+_END_OF_HEAD = MAX_HEAD_BYTES + len(_END)
+"""Where a head ends at the latest."""
+_NO_HEAD = re.compile(rb"(?!)")
 _FIELD = re.compile(rb"\r\n([^:]++): ((?![ \t])[^\r]++(?<![ \t]))(?=\r\n)")
 """A field as nearly every server writes it, from the end of the line before it. If there is one for
 each line, nothing is between them."""
@@ -92,7 +95,7 @@ class HeadForm(Struct, eq=False):
 
     Attributes:
         names: The names, in lower case, that let a field pass to the client.
-        pattern: Reads a head of this form; None before the form came twice.
+        pattern: Reads a head of this form; none at all before the form came twice.
     """
 
     status: int
@@ -101,14 +104,13 @@ class HeadForm(Struct, eq=False):
     content_type: str
     coding: str
     transfer_coding: bytes
-    pattern: re.Pattern[bytes] | None = None
+    pattern: re.Pattern[bytes] = _NO_HEAD
     _groups: tuple[int, ...] = ()
     _came: bool = False
 
     def find(self, data: bytes) -> ResponseHead | None:
         """Return the head at the beginning of `data`, if it is a usual one of this form."""
-        pattern = self.pattern
-        found = None if pattern is None else pattern.match(data, 0, MAX_HEAD_BYTES + len(_END))
+        found = self.pattern.match(data, 0, _END_OF_HEAD)
         if found is None:
             return None
         raw, digits, *runs = found.group(*self._groups)
@@ -121,7 +123,7 @@ class HeadForm(Struct, eq=False):
     def note(self, fields: list[tuple[bytes, bytes]]) -> None:
         """Note that a head of this form came; make `pattern` when the second one does: many forms
         never come again, and making it takes as long as hundreds of its matches."""
-        if self._came and self.pattern is None:
+        if self._came and self.pattern is _NO_HEAD:
             first = re.escape(f"HTTP/1.1 {self.status} {self.reason}".encode())
             lines = b"".join(
                 [

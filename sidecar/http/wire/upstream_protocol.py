@@ -56,7 +56,6 @@ class UpstreamConnection(WireProtocol, ChunkEvents):
         self._idle = NEVER
         self.tls: ResumingContext | None = None
         self.home: list[UpstreamConnection] = []
-        self._is_idle = False
         self._upload: asyncio.Task[None] | None = None
         self._is_asked = False
         self._method = ""
@@ -89,7 +88,7 @@ class UpstreamConnection(WireProtocol, ChunkEvents):
             self._reset_parsing()
         self._method = method
         self._head = None
-        self._may_stay = self.received = self._is_idle = False
+        self._may_stay = self.received = False
         self._is_asked = True
         self.body = IncomingBody(self.resume_body)
         if not isinstance(body, bytes) or len(body) > PIECE_BYTES:
@@ -105,8 +104,9 @@ class UpstreamConnection(WireProtocol, ChunkEvents):
 
         Raises `UpstreamError`; its text is `expiry_reason` when the time is over.
         """
-        self.expiry_reason = expiry_reason
-        self._sweep.set(self, until)
+        self.expiry_reason, self.deadline = expiry_reason, until
+        if until < self._sweep.armed_for:
+            self._sweep.arm(until)
         try:
             while self._head is None:
                 if self._failure is not None:
@@ -156,13 +156,14 @@ class UpstreamConnection(WireProtocol, ChunkEvents):
             return
         self._is_asked = False
         self._upload = None
-        self._is_idle = True
         self.home.append(self)
-        self._sweep.set(self, self.loop.time() + KEEP_ALIVE_SECONDS)
+        until = self.deadline = self.loop.time() + KEEP_ALIVE_SECONDS
+        if until < self._sweep.armed_for:
+            self._sweep.arm(until)
 
     def expire(self) -> None:
         """Give up what is waited for, or a connection that was kept for long."""
-        if not self._is_idle:
+        if self._is_asked:
             self._fail(UpstreamError(Fault.TIMEOUT, self.expiry_reason, sent=True))
         self.abort()
 
@@ -265,7 +266,7 @@ class UpstreamConnection(WireProtocol, ChunkEvents):
         """Fail what was waited for."""
         self._end_of_input(exc)
         self._sweep.discard(self)
-        if self._is_idle and self in self.home:
+        if not self._is_asked and self in self.home:
             self.home.remove(self)
         if self._upload is not None:
             self._upload.cancel()
