@@ -57,12 +57,13 @@ class CallerLookup:
     """One lookup of a connection.
 
     Until it is `done`, `caller` is the result of the lookup before; None if there was none.
+    Calls from `fresh_until` (monotonic seconds) on need another lookup.
     """
 
-    __slots__ = ("began", "caller", "done", "waiting")
+    __slots__ = ("caller", "done", "fresh_until", "waiting")
 
-    def __init__(self, began: float, caller: Caller | None) -> None:
-        self.began = began
+    def __init__(self, fresh_until: float, caller: Caller | None) -> None:
+        self.fresh_until = fresh_until
         self.caller = caller
         self.done = False
         self.waiting: list[str] = []
@@ -130,24 +131,22 @@ class Callers:
         return (((result,), count) for result, count in self._results.items())
 
     def start_lookup(self, connection: ClientConnection) -> CallerLookup | None:
-        """Return the lookup of a connection, and queue one unless it is fresh.
+        """Queue a lookup of a connection, and return it; its latest one if it cannot be queued.
 
-        Call it when the connection is accepted, because some are short, and with each call. None
-        if lookups are disabled.
+        Call it when the connection is accepted, because some are short, and with each call whose
+        connection has no fresh one. None if lookups are disabled.
         """
         finder = self._finder
         if finder is None:
             return None
-        last, now = connection.caller_lookup, self._clock()
-        if last is not None and now - last.began < finder.fresh:
-            return last
+        last = connection.caller_lookup
         peer, own = _end(connection, "peername"), _end(connection, "sockname")
         if peer is None or own is None:
             return last  # the client left already
         if self._jobs.qsize() >= MAX_WAITING:
             self._results["skipped"] += 1
             return last
-        lookup = CallerLookup(now, None if last is None else last.caller)
+        lookup = CallerLookup(self._clock() + finder.fresh, None if last is None else last.caller)
         connection.caller_lookup = lookup
         self._jobs.put((lookup, peer, own, partial(_gone, connection)))
         return lookup

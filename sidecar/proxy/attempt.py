@@ -7,10 +7,10 @@ follows.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from http import HTTPStatus
+from typing import Any
 
 from msgspec import Struct, structs
 
@@ -55,8 +55,6 @@ from sidecar.routing.candidates import Candidate
 from sidecar.routing.request_rewrite import Rewriter, secret_of
 from sidecar.routing.upstream_key import NO_ADDRESS, UpstreamAddress
 from sidecar.scheduling.cooldown import classify_connection_error
-
-log = logging.getLogger("sidecar.proxy.attempt")
 
 CLASSIFIED_BODY_BYTES = 64 * 1024
 """Bytes of an error response that are passed to the vendor's plugin."""
@@ -153,26 +151,15 @@ class Attempts:
         self._dialects = dialects
         self.notes = TransformNotes()
 
-    async def send(
+    def send(
         self, call: Call, candidate: Candidate, rewriter: Rewriter, live: LiveCall
-    ) -> AttemptResult:
+    ) -> Coroutine[Any, Any, AttemptResult]:
         """Send the call to one candidate; send it again if the vendor rejected the secret and the
         secret was replaced meanwhile. The calling code must close the result."""
-        live.provider, live.credential = candidate.provider.name, candidate.credential_name
+        live.provider, live.credential = candidate.names
         live.model_served, live.transform = candidate.model, ""
         send = self._transformed if candidate.steps else self._sent
-        attempted = await send(call, candidate, rewriter, live)
-        if attempted.classification.error_class not in _OF_THE_SECRET:
-            return attempted
-        secret = attempted.address.secret
-        if attempted.error_class is ErrorClass.AUTH_FAILED and candidate.credential is not None:
-            await self._vault.rejected(candidate.credential, secret)
-        if secret_of(candidate, self._vault) == secret:
-            return attempted
-        if rewriter.consumed:
-            return structs.replace(attempted, outdated=True)
-        live.transform = ""
-        return await send(call, candidate, rewriter, live)
+        return send(call, candidate, rewriter, live)
 
     async def _transformed(
         self, call: Call, candidate: Candidate, rewriter: Rewriter, live: LiveCall
@@ -192,14 +179,15 @@ class Attempts:
         return _to_client(attempted, outgoing)
 
     async def _sent(
-        self, call: Call, candidate: Candidate, rewriter: Rewriter, live: LiveCall
-    ) -> AttemptResult:
+        self, call: Call, candidate: Candidate, rewriter: Rewriter, live: LiveCall,
+        *, is_second: bool = False,
+    ) -> AttemptResult:  # fmt: skip
         began = self._clock()
         to, reply, state = NO_ADDRESS, None, SendState()
         try:
             to = rewriter.address(candidate, self._vault, self._local)
             lines, body = _lines(call, candidate, rewriter, to), rewriter.body(candidate)
-            if isinstance(body, IncomingBody) and body.length is not None:
+            if rewriter.consumed and isinstance(body, IncomingBody) and body.length is not None:
                 # A body that is streamed keeps the client's framing.
                 lines += b"Content-Length: %d\r\n" % body.length
             reply = await self._upstream.send(
@@ -208,10 +196,12 @@ class Attempts:
             )  # fmt: skip
             if to.mask is not None:
                 reply.mask_head(to.mask)
-            if reply.status < HTTPStatus.MULTIPLE_CHOICES and not call.facts.streaming:
+            # A stream may begin with an error, and a redirect may quote the credential.
+            may_stream = call.facts.streaming or is_event_stream(reply)
+            if reply.status < HTTPStatus.MULTIPLE_CHOICES and not may_stream:
                 attempted = AttemptResult(candidate, TAKEN, to, reply)
             else:
-                attempted = await self._judged(call, candidate, to, reply, live)
+                attempted = await self._judged(call, candidate, to, reply, rewriter, live)
         except UpstreamError as error:
             if reply is None and rewriter.broken:
                 why = malformed()
@@ -223,15 +213,24 @@ class Attempts:
             raise
         judged = attempted.classification
         verdict = _VERDICTS[judged.error_class] if attempted.error is None else "failed"
-        seconds, spent = self._clock() - began, attempted.spent
-        live.note(
-            _attempt_record(candidate, attempted.reply, verdict, judged.reason, seconds, spent)
-        )
-        if reply is None or not (call.facts.streaming or is_event_stream(reply)):
+        seconds, kept, spent = self._clock() - began, attempted.reply, attempted.spent
+        live.note(_attempt_record(candidate, kept, verdict, judged.reason, seconds, spent))
+        if is_second or judged.error_class not in _OF_THE_SECRET:
             return attempted
-        hiding = _hiding(call, reply) if rewriter.injects_usage_option(candidate) else None
-        masking = ErrorEventMask.of(call, reply)
-        return structs.replace(attempted, stream_filter=hiding, masking=masking)
+        return await self._with_new_secret(call, attempted, rewriter, live)
+
+    async def _with_new_secret(
+        self, call: Call, attempted: AttemptResult, rewriter: Rewriter, live: LiveCall
+    ) -> AttemptResult:
+        """Return a failed attempt, or the one after it if the secret was replaced meanwhile."""
+        candidate, secret = attempted.candidate, attempted.address.secret
+        if attempted.error_class is ErrorClass.AUTH_FAILED and candidate.credential is not None:
+            await self._vault.rejected(candidate.credential, secret)
+        if secret_of(candidate, self._vault) == secret:
+            return attempted
+        if rewriter.consumed:
+            return structs.replace(attempted, outdated=True)
+        return await self._sent(call, candidate, rewriter, live, is_second=True)
 
     def _broken_off(
         self, call: Call, candidate: Candidate, to: UpstreamAddress, reply: Reply | None,
@@ -283,7 +282,7 @@ class Attempts:
 
     async def _judged(
         self, call: Call, candidate: Candidate, to: UpstreamAddress, reply: Reply,
-        live: LiveCall,
+        rewriter: Rewriter, live: LiveCall,
     ) -> AttemptResult:  # fmt: skip
         if reply.status < HTTPStatus.BAD_REQUEST:
             try:
@@ -295,7 +294,7 @@ class Attempts:
             except BaseException:
                 reply.close()  # the vendor must not work for it any more
                 raise
-            return AttemptResult(candidate, classification, to, reply)
+            return _relayed(call, candidate, classification, to, reply, rewriter)
         try:
             body, whole = await reply.read_all(MAX_INLINE_RESPONSE_BYTES)
             if not whole:
@@ -352,10 +351,20 @@ def _refused(candidate: Candidate, refusal: ProxyError, live: LiveCall) -> Attem
     return AttemptResult(candidate, why, refusal=refusal)
 
 
-def _hiding(call: Call, reply: Reply) -> StreamFilter | None:
-    if not is_event_stream(reply):
-        return None
-    return StreamFilter(partial(call.dialect.strip_injected_usage, call.endpoint), call.dialect)
+def _relayed(
+    call: Call, candidate: Candidate, classification: Classification, to: UpstreamAddress,
+    reply: Reply, rewriter: Rewriter,
+) -> AttemptResult:  # fmt: skip
+    """Return the result for a response that the client gets, with what a stream of it needs."""
+    is_stream, hiding, masking = is_event_stream(reply), None, None
+    if is_stream or call.facts.streaming:
+        masking = ErrorEventMask.of(call, reply)
+    if is_stream and rewriter.injects_usage_option(candidate):
+        strip = partial(call.dialect.strip_injected_usage, call.endpoint)
+        hiding = StreamFilter(strip, call.dialect)
+    return AttemptResult(
+        candidate, classification, to, reply, stream_filter=hiding, masking=masking
+    )
 
 
 def _classified(vendor: Vendor, answer: UpstreamResponse) -> Classification:

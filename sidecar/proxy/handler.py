@@ -77,11 +77,14 @@ class Proxy:
         """
         if request.method in _PROBE_METHODS and request.raw_path.partition("?")[0] in self._probes:
             return proxy_responses.probe_response(self._guard, request)
-        task = request.connection.task
-        live = self._services.live.open(request.method, request.head.program, task)
-        live.caller_lookup = self._services.callers.start_lookup(request.connection)
+        services, connection = self._services, request.connection
+        live = services.live.open(request.method, request.head.program, connection.task)
+        lookup = connection.caller_lookup
+        if lookup is None or live.began >= lookup.fresh_until:
+            lookup = services.callers.start_lookup(connection)
+        live.caller_lookup = lookup
         relay = live.passing = Relay(request)
-        passage = Passage(request, live, HeldBody(self._services.bodies), relay)
+        passage = Passage(request, live, HeldBody(services.bodies), relay)
         try:
             return await self._serve(passage)
         except ProxyError as refused:
@@ -104,21 +107,24 @@ class Proxy:
             self._close(passage)
 
     async def _serve(self, passage: Passage) -> AgentResponse:
-        call = await self._read_request(passage)
-        endpoint, models = call.endpoint, call.facts.models
-        if endpoint.lists_models:
-            return await self._list_models(passage, call)
-        found = self._plans.find(call.key, call.dialect, endpoint, models, call.held.size)
-        if found.login_takers:
-            found = routing.with_login(found, call.login)
-        candidates: Sequence[Candidate] = found.candidates
-        if not candidates:
-            routing.require_candidates(found, call.key, endpoint, models)
-        if endpoint.owned is not None or call.facts.previous_id is not None:
-            candidates = await self._services.owners.restrict(call, candidates)
-        rewriter = Rewriter(call, passage.request.content)
-        attempted = await self._services.dispatch.send(passage, call, candidates, rewriter)
-        rewriter.release()
+        try:
+            call = await self._read_request(passage)
+            endpoint, models = call.endpoint, call.facts.models
+            if endpoint.lists_models:
+                return await self._list_models(passage, call)
+            found = self._plans.find(call.key, call.dialect, endpoint, models, call.held.size)
+            if found.login_takers:
+                found = routing.with_login(found, call.login)
+            candidates: Sequence[Candidate] = found.candidates
+            if not candidates:
+                routing.require_candidates(found, call.key, endpoint, models)
+            if endpoint.owned is not None or call.facts.previous_id is not None:
+                candidates = await self._services.owners.restrict(call, candidates)
+            rewriter = Rewriter(call, passage.request.content)
+            attempted = await self._services.dispatch.send(passage, call, candidates, rewriter)
+        finally:
+            passage.held.release()  # the body is not sent again
+        del rewriter  # with its edited bodies: the response may take minutes
         try:
             return await self._pass_on(passage, call, attempted)
         finally:
@@ -248,7 +254,6 @@ class Proxy:
     def _close(self, passage: Passage) -> None:
         """Settle the call, and pass it to `FinishedCalls`, which makes its record."""
         live, services, lease = passage.live, self._services, passage.lease
-        passage.held.release()
         live.first_byte = passage.relay.first_byte
         try:
             if passage.meter is not None and passage.call is not None:

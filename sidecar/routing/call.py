@@ -176,8 +176,8 @@ async def read_call(
     elif form.awaits_continue:
         send_continue(request)
     facts, span = _read_facts(form, held.plain, caller.query, request.headers)
-    model = None
-    for model in facts.models:
+    models = facts.models
+    for model in models:
         if len(model) > MAX_MODEL_CHARS:
             raise ProxyError(
                 ErrorKind.BAD_REQUEST,
@@ -185,7 +185,7 @@ async def read_call(
             )
     return Call(
         caller.snapshot, caller.key, form.dialect, form.located, form.endpoint, form.method,
-        caller.query, caller.fields, held, facts, model if len(facts.models) == 1 else None,
+        caller.query, caller.fields, held, facts, models[0] if len(models) == 1 else None,
         form.bills, form.is_free, form.encoding, span, form.urgency, caller.login,
     )  # fmt: skip
 
@@ -228,25 +228,23 @@ async def _read_body(
     """Read a body into `held`, and decode it if routing needs it."""
     content, maximum = request.content, caller.snapshot.server.max_body
     length = content.length
-    if length is not None and length > maximum:
-        raise too_large(maximum)
     if form.urgency is Urgency.INTERACTIVE:
         held.rank = 1
     held.max_wait = caller.key.max_wait
-    if length is not None and not held.reserve_at_once(length):
-        await held.reserve(length)
+    if length is not None:
+        if length > maximum:
+            raise too_large(maximum)
+        if not held.reserve_at_once(length):
+            await held.reserve(length)
     if form.awaits_continue:
         send_continue(request)
     if length is not None and content.is_complete:  # as of most: it arrived with its head
         body = content.take()
     else:
         body = await read_body(content, maximum, held)
-    if not form.reads_body:
-        held.keep(body, b"")
-        return
-    decoded = body
-    if form.encoding and body and form.encoding not in PLAIN_CODINGS:
-        decoded = await decoded_copy(body, form.encoding, maximum, held)
+    decoded, encoding = body if form.reads_body else b"", form.encoding
+    if decoded and encoding and encoding not in PLAIN_CODINGS:
+        decoded = await decoded_copy(body, encoding, maximum, held)
     if form.located.model is not None and body is decoded:
         body = decoded = _with_model_of_path(form.located, decoded, request.headers)
     held.keep(body, decoded)

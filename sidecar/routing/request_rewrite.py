@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Mapping
 from urllib.parse import quote, unquote_plus
 
+from msgspec import Struct
+
 from sidecar.config.credentials import Vault
 from sidecar.errors import Fault, UpstreamError
 from sidecar.http.client import cannot_be_written, target_of
@@ -23,32 +25,23 @@ from sidecar.routing.candidates import Candidate
 from sidecar.routing.upstream_key import UpstreamAddress
 
 
-class Rewriter:
-    """Makes the request for each candidate of a call. Caches edited bodies by model."""
+class Rewriter(Struct, eq=False):
+    """Makes the request for each candidate of a call. Caches edited bodies by model.
 
-    def __init__(self, call: Call, stream: IncomingBody | None) -> None:
-        self._call = call
-        self._model = call.model
-        self._stream = stream
-        self._bodies: dict[str, bytes] = {}
-        self._bodies_with_option: dict[str | None, bytes | None] = {}
-        self._streamed = False
+    Attributes:
+        consumed: True once the reading of a streamed body has begun: it cannot be sent again.
+    """
 
-    @property
-    def consumed(self) -> bool:
-        """True once the reading of a streamed body has begun: it cannot be sent again."""
-        return self._streamed
+    _call: Call
+    _stream: IncomingBody | None
+    consumed: bool = False
+    _bodies: dict[str, bytes] = {}
+    _bodies_with_option: dict[str | None, bytes | None] = {}
 
     @property
     def broken(self) -> bool:
         """True if a streamed body is malformed."""
-        return self._streamed and self._stream is not None and self._stream.error is not None
-
-    def release(self) -> None:
-        """Release the bodies: the response has begun, so that none is sent again."""
-        self._call.held.release()
-        if self._bodies or self._bodies_with_option:
-            self.forget_copies()
+        return self.consumed and self._stream is not None and self._stream.error is not None
 
     def forget_copies(self) -> None:
         """Drop the edited bodies; they are made again on demand."""
@@ -61,7 +54,7 @@ class Rewriter:
             return True
         if self._call.facts.streaming and self._may_inject(candidate):
             return True
-        return candidate.model != self._model and self._renames_in_body(candidate)
+        return candidate.model != self._call.model and self._renames_in_body(candidate)
 
     def _renames_in_body(self, candidate: Candidate) -> bool:
         in_body = self._call.endpoint.model_at in {ModelAt.BODY, ModelAt.FORM}
@@ -69,7 +62,7 @@ class Rewriter:
 
     def renames(self, model: str | None) -> bool:
         """Return whether `model`, a candidate's, differs from the call's model."""
-        return model is not None and model != self._model
+        return model is not None and model != self._call.model
 
     def injects_usage_option(self, candidate: Candidate) -> bool:
         """Return whether the body for this candidate requests usage that the client did not."""
@@ -93,7 +86,7 @@ class Rewriter:
             if with_option is not None:
                 return with_option
         body = call.body
-        if body is not None and model == self._model:
+        if body is not None and model == self._call.model:
             return body or None
         return self._renamed(model)
 
@@ -117,9 +110,9 @@ class Rewriter:
     def _renamed(self, model: str | None) -> bytes | AsyncIterable[bytes] | None:
         call, body = self._call, self._call.body
         if body is None:
-            self._streamed = True
+            self.consumed = True
             return self._stream
-        if model is not None and model != self._model:
+        if model is not None and model != self._call.model:
             if call.endpoint.model_at is ModelAt.BODY:
                 return self._spliced(model, call.model or "")
             if call.endpoint.model_at is ModelAt.FORM and call.form_span is not None:
