@@ -11,7 +11,7 @@ from io import BytesIO
 from sidecar.errors import ErrorKind, ProxyError
 from sidecar.http.body_memory import STEP_BYTES, HeldBody
 from sidecar.http.content_coding import decoded
-from sidecar.http.wire.framing import HELD_BODY_BYTES, FramingError, IncomingBody
+from sidecar.http.wire.framing import FramingError, IncomingBody
 
 BODY_TIMEOUT_SECONDS = 30.0
 """Seconds without progress after which a body that does not arrive is given up."""
@@ -61,8 +61,8 @@ async def read_body(content: IncomingBody, maximum: int, held: HeldBody) -> byte
         return body
     length = content.length
     try:
-        if length is not None and length <= min(maximum, held.reserved, HELD_BODY_BYTES):
-            return await _gathered(content)
+        if length is not None and length <= min(maximum, held.reserved):
+            return await _gathered(content, length)
         return await _read_in_pieces(content, maximum, held)
     except TimeoutError:
         raise ProxyError(
@@ -73,24 +73,28 @@ async def read_body(content: IncomingBody, maximum: int, held: HeldBody) -> byte
         raise malformed() from None
 
 
-async def _gathered(content: IncomingBody) -> bytes:
-    """Return a body that is held while it arrives. Raises `TimeoutError` if it stops arriving."""
+async def _gathered(content: IncomingBody, length: int) -> bytes:
+    """Return a body of known length, for which there is memory. Raises `TimeoutError` if it stops
+    arriving."""
     clock = asyncio.get_running_loop().time
-    began, size = clock(), content.size
+    # A buffer that grew would be copied time and again. This one gives its own bytes away at the
+    # end, and the system gives it a page of memory when its bytes arrive.
+    pieces = BytesIO(bytes(length))
+    began, size = clock(), 0
     while True:
         try:
             async with asyncio.timeout(min(_GRAIN_SECONDS, BODY_TIMEOUT_SECONDS)):
-                return await content.gather()
+                await content.gather(pieces)
+                return pieces.getvalue()
         except TimeoutError:
-            if content.size > size:
-                began, size = clock(), content.size
+            if pieces.tell() > size:
+                began, size = clock(), pieces.tell()
             elif clock() - began >= BODY_TIMEOUT_SECONDS:
                 raise
 
 
 async def _read_in_pieces(content: IncomingBody, maximum: int, held: HeldBody) -> bytes:
-    """Return a body that is long, or of unknown length. Raises `TimeoutError` if it stops
-    arriving."""
+    """Return a body of unknown length. Raises `TimeoutError` if it stops arriving."""
     clock = asyncio.get_running_loop().time
     # It gives its own bytes away at the end: a list would have to be copied.
     pieces = BytesIO()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from io import BytesIO
 from typing import cast
 
 from httptools import HTTPProtocol
@@ -73,7 +74,7 @@ class IncomingBody(Struct, eq=False):
     _waiter: asyncio.Future[None] | None = None
     _sink: Sink | None = None
     _error: Exception | None = None
-    _is_gathered: bool = False
+    _into: BytesIO | None = None
 
     @property
     def is_drained(self) -> bool:
@@ -94,11 +95,14 @@ class IncomingBody(Struct, eq=False):
         """Add the next bytes, unless it has failed. Return whether too many are unread."""
         if self._error is not None:
             return False
+        if self._into is not None:
+            self._into.write(data)
+            return False
         self.pieces.append(data)
         if self._sink is not None:
             return False  # `deliver` follows at once
         self.size += len(data)
-        if self._waiter is not None and not self._is_gathered:
+        if self._waiter is not None:
             self._wake()
         return self.size > HELD_BODY_BYTES
 
@@ -181,18 +185,19 @@ class IncomingBody(Struct, eq=False):
             await self._wait()
         return self.take()
 
-    async def gather(self) -> bytes:
-        """Return all of a body of at most `HELD_BODY_BYTES` that was not read before, once it has
-        arrived: its pieces wake no task, and are copied once. Raises the error it failed with."""
-        self._is_gathered = True
+    async def gather(self, into: BytesIO) -> None:
+        """Write the body to `into` as it arrives, until its end: its pieces wake no task, and are
+        never too many. The calling code has memory for all of them. Raises the error it failed
+        with."""
+        into.write(self.take())
+        self._into = into
         try:
             while not self.is_complete:
                 if self._error is not None:
                     raise self._error
                 await self._wait()
         finally:
-            self._is_gathered = False
-        return self.take()
+            self._into = None
 
     async def pass_on(self, sink: Sink) -> bool:
         """Call `sink` with the next bytes as they arrive, each time in the event that brings them:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from sidecar.errors import Fault, ProxyError, UpstreamError
 from sidecar.http.body_memory import BodyMemory, HeldBody
 from sidecar.http.body_reading import read_body
-from sidecar.http.wire.framing import IncomingBody
+from sidecar.http.wire.framing import HELD_BODY_BYTES, IncomingBody
 
 READS = st.lists(st.lists(st.binary(min_size=1, max_size=5), min_size=1, max_size=3), max_size=8)
 """What each read of a connection brings: the pieces that the parser cuts it into."""
@@ -123,6 +124,18 @@ async def test_body_that_still_arrives_is_whole_however_often_its_progress_is_lo
     assert await task == b"012345678"
 
 
+async def test_body_with_memory_for_all_of_it_is_never_too_much() -> None:
+    length = 8 * HELD_BODY_BYTES
+    held = HeldBody(BodyMemory(length, Path(), asyncio.get_running_loop().time))
+    await held.reserve(length)
+    body, piece = IncomingBody(lambda: None, length), b"a" * HELD_BODY_BYTES
+    task = asyncio.create_task(read_body(body, length, held))
+    await asyncio.sleep(0)
+    assert not any(body.feed(piece) for _ in range(8))
+    body.finish()
+    assert await task == piece * 8
+
+
 async def test_declared_body_above_the_limit_is_refused_whatever_is_reserved() -> None:
     held = HeldBody(BodyMemory(1000, Path(), asyncio.get_running_loop().time))
     await held.reserve(10)
@@ -140,13 +153,14 @@ def test_gathered_body_is_whole_and_its_pieces_wake_no_task(
     reads: list[list[bytes]], fails: bool
 ) -> None:
     async def gathered() -> None:
-        body = IncomingBody(lambda: None)
-        task = asyncio.create_task(body.gather())
+        body, into = IncomingBody(lambda: None), BytesIO()
+        body.feed(b"a")
+        task = asyncio.create_task(body.gather(into))
         await asyncio.sleep(0)
         waiter = body._waiter
         for pieces in reads:
             for piece in pieces:
-                body.feed(piece)
+                assert not body.feed(piece)
             await asyncio.sleep(0)
             assert body._waiter is waiter
         body.fail(BROKEN) if fails else body.finish()
@@ -154,6 +168,7 @@ def test_gathered_body_is_whole_and_its_pieces_wake_no_task(
             with pytest.raises(UpstreamError):
                 await task
         else:
-            assert await task == b"".join(map(b"".join, reads))
+            await task
+            assert into.getvalue() == b"a" + b"".join(map(b"".join, reads))
 
     asyncio.run(gathered())
