@@ -181,15 +181,15 @@ class SseMeter(BaseMeter):
 
         Events that arrive in one piece are not copied.
         """
-        ordinary, start = self.ordinary, self.ordinary_start
+        ordinary = self.ordinary
         if (
             ordinary is not None
-            and data.startswith(start)
-            and data.endswith(_USUAL_ENDS)
             and self._is_between_events
+            and len(line := data.removeprefix(self.ordinary_start)) < len(data)
+            and data.endswith(_USUAL_ENDS)
         ):
             try:
-                ordinary.decode(data.removeprefix(start))
+                ordinary.decode(line)
             except _UNREADABLE:
                 pass
             else:

@@ -189,10 +189,12 @@ class Relay:
                 body = part.feed(body) + part.rest()
         return body
 
-    def _pass_on(self, data: bytes) -> bool:
-        """Send the next bytes. Return False if the client reads slowly."""
+    def _pass_on(self, data: bytes, chunk: bytes = b"") -> bool:
+        """Send the next bytes, in the chunk that they came in if they stay as they are. Return
+        False if the client reads slowly."""
         assert self.response is not None  # noqa: S101 - it was begun
-        return self.response.put(self._changed(data))
+        changed = self._changed(data)
+        return self.response.put(changed, chunk if changed is data else b"")
 
     def _changed(self, data: bytes) -> bytes:
         """Meter the next bytes; return what they are for the client."""
@@ -203,8 +205,9 @@ class Relay:
         masking = self._masking
         if masking is not None and not (is_ordinary and masking.is_between_events):
             data = masking.feed(data)
-        for part in self._changing:
-            data = part.feed(data)
+        if self._changing:  # a loop over nothing makes an iterator
+            for part in self._changing:
+                data = part.feed(data)
         return data
 
     async def _let_go(self, response: RelayedResponse, *, complete: bool) -> None:

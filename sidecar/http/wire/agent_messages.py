@@ -141,16 +141,19 @@ class RelayedResponse:
         if not self.put(data):
             await self.drained()
 
-    def put(self, data: bytes) -> bool:
-        """Send the next bytes of the body. Return False if the client reads slowly: await `drained`
-        then. Raises `ConnectionError` when the client is gone."""
+    def put(self, data: bytes, chunk: bytes = b"") -> bool:
+        """Send the next bytes of the body; `chunk` has them as one chunk, if there is one. Return
+        False if the client reads slowly: await `drained` then. Raises `ConnectionError` when the
+        client is gone."""
         connection = self._connection
         transport = connection.transport
         if data:
-            # `_open_transport` and `chunk_of`, without two calls for each piece of a stream.
+            # `_open_transport`, without a call for each piece of a stream.
             if transport is None or transport.is_closing():
                 raise ConnectionResetError("the client left")
-            transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+            if self._chunked:
+                data = chunk or chunk_of(data)
+            transport.write(data)
         return not connection.is_full
 
     async def drained(self) -> None:

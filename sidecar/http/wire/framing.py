@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import lru_cache
 from io import BytesIO
-from typing import cast
+from typing import Protocol, cast
 
 from httptools import HTTPProtocol
 from msgspec import Struct
@@ -49,8 +50,12 @@ class ChunkEvents(ParserEvents):
         self.is_chunk_over = True
 
 
-Sink = Callable[[bytes], bool]
-"""Takes the next bytes of a body. Returns False to take no more for now."""
+class Sink(Protocol):
+    """Takes the next bytes of a body."""
+
+    def __call__(self, data: bytes, chunk: bytes = b"", /) -> bool:
+        """Take the next bytes; `chunk` is the chunk that they came in, if they came as one. Return
+        False to take no more for now."""
 
 
 class IncomingBody(Struct, eq=False):
@@ -106,16 +111,16 @@ class IncomingBody(Struct, eq=False):
             self._wake()
         return self.size > HELD_BODY_BYTES
 
-    def receive(self, data: bytes) -> bool:
-        """Do what `feed` and `deliver` do, for the only bytes of a read: without a list of pieces.
-        Return whether too many are unread."""
+    def receive(self, data: bytes, chunk: bytes) -> bool:
+        """Do what `feed` and `deliver` do, for the only bytes of a read, which came as `chunk`:
+        without a list of pieces. Return whether too many are unread."""
         sink = self._sink
         if sink is None or self.pieces or self._error is not None:
             is_too_much = self.feed(data)
             self.deliver()
             return is_too_much
         try:
-            if sink(data):
+            if sink(data, chunk):
                 return False
         except Exception as error:  # noqa: BLE001 - `pass_on` raises it
             self._error = error
@@ -313,9 +318,20 @@ def chunk_of(data: bytes) -> bytes:
 def only_chunk(data: bytes) -> bytes:
     """Return what one chunk holds, if `data` is one, whole and of the usual form; else b"". The
     last chunk, which is empty, is another form."""
-    end = data.find(b"\r\n")
-    if data[:end].lower() == b"%x" % (len(data) - end - 4) and data.endswith(b"\r\n"):
-        return data[end + 2 : -2]
+    line = _size_line(len(data))
+    begin = len(line)
+    if line and data[:begin].lower() == line and data[-2:] == b"\r\n":
+        return data[begin:-2]
+    return b""
+
+
+@lru_cache(maxsize=4096)
+def _size_line(total: int) -> bytes:
+    """Return the size line of the only chunk that takes so many bytes in all; b"" if none does."""
+    for digits in range(1, len(b"%x" % total) + 1):
+        size = total - digits - 4
+        if size > 0 and len(line := b"%x\r\n" % size) == digits + 2:
+            return line
     return b""
 
 

@@ -191,10 +191,10 @@ class UpstreamConnection(WireProtocol, ChunkEvents):
 
     def data_received(self, data: bytes) -> None:
         """Read on in the answer."""
-        if self._is_between_chunks and (chunk := only_chunk(data)):
+        if self._is_between_chunks and (piece := only_chunk(data)):
             # As most of a stream. The parser need not see it: its state after it is the same.
             self.deadline = self.loop.time() + self._idle
-            if self.body.receive(chunk):
+            if self.body.receive(piece, data):
                 self.pause_body()
             return
         if not self._is_asked:  # it answers nothing: such as a 408 before an idle close

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sidecar.errors import Fault, ProxyError, UpstreamError
 from sidecar.http.body_memory import BodyMemory, HeldBody
 from sidecar.http.body_reading import read_body
-from sidecar.http.wire.framing import HELD_BODY_BYTES, IncomingBody
+from sidecar.http.wire.framing import HELD_BODY_BYTES, IncomingBody, chunk_of
 
 READS = st.lists(st.lists(st.binary(min_size=1, max_size=5), min_size=1, max_size=3), max_size=8)
 """What each read of a connection brings: the pieces that the parser cuts it into."""
@@ -26,7 +26,8 @@ async def passed_on(
     """Return the calls of the sink. It refuses to take more where `accepts` is false."""
     body, calls, left = IncomingBody(lambda: None), [], list(accepts)
 
-    def sink(data: bytes) -> bool:
+    def sink(data: bytes, chunk: bytes = b"") -> bool:
+        assert chunk in {b"", chunk_of(data)}
         calls.append(data)
         return left.pop() if left else True
 
@@ -38,7 +39,7 @@ async def passed_on(
     await asyncio.sleep(0)
     for pieces in reads:
         if len(pieces) == 1:
-            assert not body.receive(pieces[0])
+            assert not body.receive(pieces[0], chunk_of(pieces[0]))
         else:
             for piece in pieces:
                 body.feed(piece)
@@ -66,7 +67,7 @@ def test_failed_body_raises_after_its_last_piece() -> None:
     async def failing() -> None:
         body, calls = IncomingBody(lambda: None), []
 
-        def sink(data: bytes) -> bool:
+        def sink(data: bytes, _: bytes = b"") -> bool:
             calls.append(data)
             return True
 
@@ -85,7 +86,7 @@ def test_failed_body_raises_after_its_last_piece() -> None:
 def test_error_of_a_sink_is_raised_to_the_task_and_ends_the_body(*, is_only: bool) -> None:
     def arrive(body: IncomingBody, data: bytes) -> None:
         if is_only:
-            body.receive(data)
+            body.receive(data, chunk_of(data))
         else:
             body.feed(data)
             body.deliver()
@@ -93,7 +94,7 @@ def test_error_of_a_sink_is_raised_to_the_task_and_ends_the_body(*, is_only: boo
     async def failing() -> None:
         body, calls = IncomingBody(lambda: None), []
 
-        def sink(data: bytes) -> bool:
+        def sink(data: bytes, _: bytes = b"") -> bool:
             calls.append(data)
             raise ConnectionResetError("the client left")
 

@@ -16,7 +16,7 @@ from property_tests import messages
 
 from sidecar.errors import Fault
 from sidecar.http.wire.deadlines import DeadlineSweep
-from sidecar.http.wire.framing import HELD_BODY_BYTES, MAX_HEAD_BYTES
+from sidecar.http.wire.framing import HELD_BODY_BYTES, MAX_HEAD_BYTES, chunk_of, only_chunk
 from sidecar.http.wire.upstream_protocol import UpstreamConnection
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -163,6 +163,15 @@ def test_chunks_that_come_one_a_read_are_read_as_those_that_come_in_single_bytes
 
     quick, plain = asyncio.run(both())
     assert quick == plain
+
+
+@given(st.integers(0, 5) | st.integers(1, 6).flatmap(lambda digits: st.integers(-6, 6).map(
+    lambda more: max(0, 16**digits + more))))  # fmt: skip
+def test_only_chunk_is_found_for_each_size_and_in_nothing_longer_or_shorter(size: int) -> None:
+    data = b"x" * size
+    whole = chunk_of(data)
+    assert only_chunk(whole) == only_chunk(b"%X\r\n%b\r\n" % (size, data)) == data
+    assert not any(map(only_chunk, (whole[1:], whole[:-1], b"0" + whole, whole + b"\n")))
 
 
 @pytest.mark.parametrize("coding", [b"", b"Transfer-Encoding: gzip\r\n", b"Connection: close\r\n"])
