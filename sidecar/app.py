@@ -174,7 +174,7 @@ async def _make_services(
         dispatch=dispatch, model_list=model_list, live=live, callers=callers, bodies=bodies,
         child_keys=child_keys, ledger=ledger, owners=Owners(ledger, scheduler.engine),
         metrics=metrics, prices=prices, wall=time.time, draw=draw,
-        finished=_finished_calls(stack, callers, configuration, ledger, metrics, published),
+        finished=_finished_calls(stack, callers, prices, configuration, ledger, metrics, published),
     )  # fmt: skip
 
 
@@ -254,13 +254,13 @@ def _live_calls(
 
 
 def _finished_calls(
-    stack: AsyncExitStack, callers: Callers, configuration: ConfigManager, ledger: Ledger,
-    metrics: Metrics, published: Sequence[OnFinished],
+    stack: AsyncExitStack, callers: Callers, prices: Prices, configuration: ConfigManager,
+    ledger: Ledger, metrics: Metrics, published: Sequence[OnFinished],
 ) -> FinishedCalls:  # fmt: skip
     """Finished calls whose records are still to be made: before they are read, before another
     configuration is in force, and at the stop."""
     counted = (metrics.call_finished, ledger.note_times)
-    finished = stack.enter_context(FinishedCalls(callers, counted, published))
+    finished = stack.enter_context(FinishedCalls(callers, prices, counted, published))
     ledger.before_flush = metrics.before_render = finished.flush
     configuration.listeners.insert(0, lambda _: finished.flush())
     metrics.read("sidecar_caller_lookups_total", callers.results)

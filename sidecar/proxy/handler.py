@@ -12,7 +12,6 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from sidecar.config.model import Key
 from sidecar.errors import ErrorKind, Fault, LocalReply, ProxyError, UpstreamError
 from sidecar.http import responses
 from sidecar.http.body_memory import SETTING, HeldBody
@@ -266,7 +265,7 @@ class Proxy:
             if lease is not None and not lease.ended:
                 lease.keep()  # an error above must not leave the lease open
         if live.key is not None and live.key.child:
-            services.child_keys.count(live.key.child, live.final_record())
+            services.child_keys.count(live.key.child, live.final_record(services.prices))
         services.finished.add(live)
 
     def _settle(self, passage: Passage, call: Call, meter: ResponseMeter) -> None:
@@ -275,27 +274,19 @@ class Proxy:
         whole, sent = passage.relay.end is RelayEnd.COMPLETE, passage.sent or call
         provider = None if candidate is None else candidate.provider
         retold = read_meter(live, sent, provider, meter, whole=whole)
-        if candidate is not None and not live.repeats_usage:
-            group, priced_as = call.key.group, candidate.price_name
-            live.cost = services.prices.cost(live, candidate.provider, group, priced_as)
+        if not live.repeats_usage:
+            live.priced_at = candidate  # priced with its record, if nothing needs the cost before
         services.live.close(live)
-        counted = None
-        if passage.lease is not None:
+        counted, lease = None, passage.lease
+        if lease is not None:
+            if lease.option.has_budget:
+                live.price(services.prices)
             is_whole = live.usage_state is UsageState.REPORTED
             counted = services.scheduler.settle(
-                passage.lease, call, live.usage, live.cost, complete=is_whole
+                lease, call, live.usage, live.cost, complete=is_whole
             )
-        if candidate is not None:
-            if live.cost is None and live.usage is not None:
-                self._log_unpriced(live, call.key, candidate)
-            if retold is not None or call.endpoint.creates is not None:
-                self._note_objects(live, call, candidate, meter, counted, retold)
-
-    def _log_unpriced(self, live: LiveCall, key: Key, candidate: Candidate) -> None:
-        self._services.prices.log_unpriced(
-            key.name, live.model_asked, live.model_served or live.model_asked,
-            candidate.provider.name, "the cost of its calls is unknown",
-        )  # fmt: skip
+        if candidate is not None and (retold is not None or call.endpoint.creates is not None):
+            self._note_objects(live, call, candidate, meter, counted, retold)
 
     def _note_objects(
         self, live: LiveCall, call: Call, candidate: Candidate, meter: ResponseMeter,
@@ -306,6 +297,7 @@ class Proxy:
             if retold is not None:
                 self._deferred.settle(call, candidate.provider, meter, retold)
             else:
+                live.price(self._services.prices)
                 record = live.record(live.ended)
                 self._deferred.claim(call, candidate, meter, record, live.spent, counted)
         except Exception:

@@ -19,6 +19,7 @@ from sidecar.callers import CallerLookup, Callers
 from sidecar.config.model import Key, Urgency
 from sidecar.errors import ErrorKind, LocalReply
 from sidecar.plugin_api.dialect import Meter
+from sidecar.pricing.prices import Prices
 from sidecar.records import (
     AttemptRecord,
     AttemptUsage,
@@ -32,6 +33,7 @@ from sidecar.records import (
     together,
     with_spent,
 )
+from sidecar.routing.candidates import Candidate
 from sidecar.scheduling.lease import Waiter
 
 log = logging.getLogger("sidecar")
@@ -82,8 +84,10 @@ class LiveCall(Struct, eq=False):
     first_byte: float | None = None
     usage: Usage | None = None
     usage_state: UsageState = UsageState.NONE
+    priced_at: Candidate | None = None
+    """Where it was served, from its end until its cost is computed."""
     cost: Cost | None = None
-    """The cost of `usage`, once the call has ended."""
+    """The cost of `usage`, once it is computed."""
     ending: LocalReply | None = None
     refusal: ErrorKind | None = None
     urgency: Urgency = Urgency.NORMAL
@@ -141,8 +145,23 @@ class LiveCall(Struct, eq=False):
         """The number of steps that it has come: to its key, to an attempt, and to an answer."""
         return (self.key is not None) + (self.provider != "") + (self.status != 0)
 
-    def final_record(self) -> CallRecord:
-        """Return the record of the ended call, with the usage of its failed attempts."""
+    def price(self, prices: Prices) -> None:
+        """Compute the cost of the ended call, unless that is done; log it if no price is known."""
+        at, key = self.priced_at, self.key
+        if at is None or key is None:
+            return
+        self.priced_at = None
+        self.cost = prices.cost(self, at.provider, key.group, at.price_name)
+        if self.cost is None and self.usage is not None:
+            prices.log_unpriced(
+                key.name, self.model_asked, self.model_served or self.model_asked,
+                at.provider.name, "the cost of its calls is unknown",
+            )  # fmt: skip
+
+    def final_record(self, prices: Prices) -> CallRecord:
+        """Return the record of the ended call, with its cost and the usage of its failed
+        attempts."""
+        self.price(prices)
         record = self.record(self.ended)
         return record if self.spent is None else with_spent(record, self.spent)
 
@@ -257,7 +276,8 @@ class FinishedCalls:
     (docs/decisions/0003-speed.md).
 
     A record is made and passed on after at most `BATCH_SECONDS`, but not before its caller is
-    known. Call `flush` before records or metrics are read; the end of the context does.
+    known. Call `flush` before records or metrics are read, and before other prices are in force;
+    the end of the context does.
 
     Args:
         counted: Called with each record, without waiting for its caller (metrics, times of keys).
@@ -265,10 +285,11 @@ class FinishedCalls:
     """
 
     def __init__(
-        self, callers: Callers, counted: Sequence[Callable[[CallRecord], None]],
+        self, callers: Callers, prices: Prices, counted: Sequence[Callable[[CallRecord], None]],
         published: Sequence[OnFinished],
     ) -> None:  # fmt: skip
         self._callers = callers
+        self._prices = prices
         self._counted = counted
         self._published = published
         self._loop = asyncio.get_running_loop()
@@ -292,7 +313,7 @@ class FinishedCalls:
         known: list[CallRecord] = []
         for call in waiting:
             try:
-                record = call.final_record()
+                record = call.final_record(self._prices)
                 for count in self._counted:
                     count(record)
                 completed = self._callers.complete(record, call.caller_lookup, self._publish)

@@ -33,12 +33,15 @@ class AdmissionOption(Struct, frozen=True, eq=False):
     """One way to serve a call: a candidate, its limiters (the narrowest first), its demand.
 
     `by_size` is the input tokens that the size of the request suggests; None if not estimated.
+    `has_budget` is whether one of the limiters counts money, so that the call's cost must be known
+    when its lease ends.
     """
 
     candidate: Candidate
     limiters: tuple[Limiter, ...]
     demand: Demand
     by_size: int | None = None
+    has_budget: bool = False
 
     def available_at(self, urgency: int, now: float) -> float:
         """Return the earliest time at which every limiter may admit this option.

@@ -16,6 +16,7 @@ from scripted_vendor import STREAM_HEAD, ScriptedVendor, answer, chunk, cut, pac
 from vendor_apis import figures, settled
 
 from sidecar.access_log import CallLog
+from sidecar.proxy import in_flight
 from sidecar.records import Cost
 
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
@@ -174,3 +175,14 @@ async def test_price_edit_during_a_call_does_not_change_its_price(
     await asked
     record = await proxy.record()
     assert record.cost == Cost(6_000_000, 6_000_000, "routes.yaml:3")
+
+
+async def test_price_edit_just_after_a_call_does_not_change_its_price(
+    proxy: Sidecar, vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_flight, "BATCH_SECONDS", 3600.0)  # only the edit ends the batch
+    vendor.play(answer(b'{"usage":{"prompt_tokens":1000,"completion_tokens":0}}'))
+    await proxy.ask(CHAT, b'{"model":"gpt-tuned-7"}')
+    assert await proxy.rewrite(lambda text: text.replace("{input: 3,", "{input: 6,"))
+    record = await proxy.record()
+    assert record.cost == Cost(3_000_000, 3_000_000, "routes.yaml:3")

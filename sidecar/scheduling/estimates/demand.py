@@ -142,4 +142,4 @@ def option_at(
         return None
     if wanted[LimitUnit.MONEY] == LEAST_NANO_DOLLARS:
         pricing.note_unpriced(key, model, at)
-    return AdmissionOption(at, limiters.all + extra, wanted, by_size)
+    return AdmissionOption(at, limiters.all + extra, wanted, by_size, limiters.has_budget)

@@ -8,6 +8,8 @@ import logging
 import pytest
 
 from sidecar.callers.lookup import Callers
+from sidecar.pricing import price_list
+from sidecar.pricing.prices import Prices
 from sidecar.proxy.in_flight import FinishedCalls, LiveCalls
 from sidecar.records import CallRecord
 
@@ -30,7 +32,9 @@ async def test_failing_listener_keeps_no_record_from_the_others(
     with (
         caplog.at_level(logging.ERROR, "sidecar"),
         Callers(asyncio.get_running_loop().time, None) as callers,
-        FinishedCalls(callers, (counted.append,), (fail, publish)) as finished,
+        FinishedCalls(
+            callers, Prices(price_list.load(), lambda: 0.0), (counted.append,), (fail, publish)
+        ) as finished,
     ):
         for each in calls:
             live.close(each)
