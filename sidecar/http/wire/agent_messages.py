@@ -122,17 +122,14 @@ class RelayedResponse:
 
     async def prepare(self, request: AgentRequest, begun: bytes = b"") -> None:
         """Send the head; in one piece with the bytes of the body that are there already."""
-        head = self._begin(request)
-        data = chunk_of(begun) if self._chunked and begun else begun
-        if not self._put_with_head(head, data):
+        self._begin(request, begun, is_whole=False)
+        if self._connection.is_full:
             await self._connection.drained()
 
     async def send(self, request: AgentRequest, body: bytes) -> None:
         """Send all of it; a small body in one piece with its head."""
-        head = self._begin(request)
-        if self._chunked:
-            body = chunk_of(body) + LAST_CHUNK if body else LAST_CHUNK
-        if not self._put_with_head(head, body):
+        self._begin(request, body, is_whole=True)
+        if self._connection.is_full:
             await self._connection.drained()
         self.is_complete = True
 
@@ -166,16 +163,6 @@ class RelayedResponse:
             self._open_transport().write(LAST_CHUNK)
         self.is_complete = True
 
-    def _put_with_head(self, head: bytes, data: bytes) -> bool:
-        """Send the head and the first bytes of the body. Return False if the client reads
-        slowly."""
-        transport = self._open_transport()
-        if len(data) <= INLINE_BODY_BYTES:
-            transport.write(head + data)
-        else:
-            transport.writelines((head, data))
-        return not self._connection.is_full
-
     def _open_transport(self) -> asyncio.Transport:
         """Return what is written to. Raises `ConnectionError` when the client is gone."""
         transport = self._connection.transport
@@ -183,8 +170,9 @@ class RelayedResponse:
             raise ConnectionResetError("the client left")
         return transport
 
-    def _begin(self, request: AgentRequest) -> bytes:
-        """Return the head; from here on it counts as sent."""
+    def _begin(self, request: AgentRequest, data: bytes, *, is_whole: bool) -> None:
+        """Send the head, and the first bytes of the body or the whole of it. Raises
+        `ConnectionError` when the client is gone; the head counts as sent even then."""
         request.response, self._connection = self, request.connection
         modern, length = not request.head.is_http10, self._length
         # The unread rest of a body would be parsed as the next request (RFC 9112 section 9.6).
@@ -205,7 +193,13 @@ class RelayedResponse:
         request.keep_alive = stays
         if stays != modern:
             lines += b"Connection: keep-alive\r\n" if stays else b"Connection: close\r\n"
-        return b"%b%b\r\n" % (_status_line(self.status, self._reason, modern), lines)
+        if self._chunked:
+            data = (chunk_of(data) if data else b"") + (LAST_CHUNK if is_whole else b"")
+        first, transport = _status_line(self.status, self._reason, modern), self._open_transport()
+        if len(data) <= INLINE_BODY_BYTES:
+            transport.write(b"%b%b\r\n%b" % (first, lines, data))
+        else:
+            transport.writelines((b"%b%b\r\n" % (first, lines), data))
 
 
 class LocalResponse:
