@@ -34,7 +34,7 @@ from sidecar.scheduling.estimates.demand import (
     used_demand,
 )
 from sidecar.scheduling.estimates.money import UNPRICED, Pricing, unpriced_at
-from sidecar.scheduling.estimates.tokens import Estimates, estimate_tokens
+from sidecar.scheduling.estimates.tokens import LEARN_SECONDS, Estimates, estimate_tokens
 from sidecar.scheduling.fleet.identity import Identities, SecretOf
 from sidecar.scheduling.fleet.leases import Leases, LocalLeases, SharedLeases
 from sidecar.scheduling.fleet.upstream_facts import UpstreamFacts
@@ -47,6 +47,7 @@ from sidecar.shared.engine import Engine
 
 MAX_CACHED_LIMITERS = 8192
 """Entries of the cache of limiters, which is cleared when it is full."""
+
 
 log = logging.getLogger("sidecar.scheduling")
 
@@ -70,6 +71,7 @@ class Scheduler:
         self, sources: Sources, prices: Prices, keep: Callable[[PeriodCount], None], state: Path
     ) -> None:
         self._clock = sources.clock
+        self._call_at = sources.call_at
         self.pricing = Pricing(prices)
         self._limits = Limits(sources.wall, keep)
         self._upstreams = Upstreams(
@@ -217,7 +219,9 @@ class Scheduler:
             if by_size is None:
                 by_size, _ = estimate_tokens(at, call.held.size, call.facts.max_output)
             input_tokens, output_tokens = used[LimitUnit.INPUT], used[LimitUnit.OUTPUT]
-            self._estimates.learn(call.key.name, model, by_size, input_tokens, output_tokens)
+            ended = call.key.name, model, by_size, input_tokens, output_tokens
+            if self._estimates.collect(*ended):
+                self._call_at(self._clock() + LEARN_SECONDS, self._estimates.learn_collected)
         return used
 
     def correct(
@@ -312,6 +316,7 @@ class Scheduler:
         `size` is the bytes of the request, `max_output` its bound on output tokens.
         """
         options = []
+        self._estimates.learn_collected()
         for each in candidates:
             limiters = CallLimiters(self._leases.with_gates(self.limiters(key, each, model)))
             by_size, bound = estimate_tokens(each, size, max_output)

@@ -13,6 +13,8 @@ KEPT_SAMPLES = 64
 """Samples that are kept of one key and model."""
 MIN_SAMPLES = 5
 """Samples that an estimate needs at least."""
+LEARN_SECONDS = 0.05
+"""Seconds within which a call that ended is learnt from: for many at once that costs less."""
 MAX_PAIRS = 2000
 """Pairs of key and model that have samples; the least recently used are dropped."""
 DEFAULT_OUTPUT_TOKENS = 4096
@@ -29,13 +31,15 @@ class Samples:
         outputs: Their output tokens, sorted.
         inputs: The input tokens of those whose size suggested any, sorted.
         ratios: The ratios of those to what the size suggested, sorted.
-        high_at: The place of the 95th percentile of `outputs`; -1 below `MIN_SAMPLES`.
-        places: Those of the median and of the 95th percentile of `inputs` and `ratios`; None below
-            `MIN_SAMPLES`.
+        high_output: The 95th percentile of `outputs`; None below `MIN_SAMPLES`.
+        ratio: The median of `ratios`, unless it varies more than the input tokens do; else None,
+            as below `MIN_SAMPLES`.
+        usual_input: The median of `inputs` in that case; else None.
     """
 
     __slots__ = (
-        "_latest_inputs", "_latest_outputs", "high_at", "inputs", "outputs", "places", "ratios",
+        "_high_at", "_latest_inputs", "_latest_outputs", "_places", "high_output", "inputs",
+        "outputs", "ratio", "ratios", "usual_input",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -45,13 +49,13 @@ class Samples:
         self.outputs: list[int] = []
         self.inputs: list[int] = []
         self.ratios: list[float] = []
-        self.high_at = -1
-        self.places: tuple[int, int] | None = None
-
-    @property
-    def high_output(self) -> int | None:
-        """The 95th percentile of the output tokens; None below `MIN_SAMPLES`."""
-        return None if self.high_at < 0 else self.outputs[self.high_at]
+        # The places of the 95th percentile of `outputs`, and of the median and the 95th percentile
+        # of `inputs` and `ratios`.
+        self._high_at: int | None = None
+        self._places: tuple[int, int] | None = None
+        self.high_output: int | None = None
+        self.ratio: float | None = None
+        self.usual_input: int | None = None
 
     def mean_output(self) -> float:
         """Return the mean of the output tokens; 0 without samples."""
@@ -66,9 +70,11 @@ class Samples:
         if len(made) == KEPT_SAMPLES:
             del outputs[bisect_left(outputs, made[0])]
         elif len(made) + 1 >= MIN_SAMPLES:
-            self.high_at = _place(HIGH_QUANTILE, len(made) + 1)
+            self._high_at = _place(HIGH_QUANTILE, len(made) + 1)
         made.append(output_tokens)
         insort(outputs, output_tokens)
+        if self._high_at is not None:
+            self.high_output = outputs[self._high_at]
         if by_size <= 0:
             return
         inputs, ratios, read = self.inputs, self.ratios, self._latest_inputs
@@ -76,11 +82,17 @@ class Samples:
             oldest, its_ratio = read[0]
             del inputs[bisect_left(inputs, oldest)], ratios[bisect_left(ratios, its_ratio)]
         elif len(read) + 1 >= MIN_SAMPLES:
-            self.places = _place(0.5, len(read) + 1), _place(HIGH_QUANTILE, len(read) + 1)
+            self._places = _place(0.5, len(read) + 1), _place(HIGH_QUANTILE, len(read) + 1)
         ratio = input_tokens / by_size
         read.append((input_tokens, ratio))
         insort(inputs, input_tokens)
         insort(ratios, ratio)
+        if self._places is not None:
+            middle, high = self._places
+            usual, ratio = inputs[middle], ratios[middle]
+            # With a median of 0, which both have then, either varies without bound.
+            scales = not usual or ratios[high] / ratio <= inputs[high] / usual
+            self.ratio, self.usual_input = (ratio, None) if scales else (None, usual)
 
 
 def _place(quantile: float, count: int) -> int:
@@ -93,6 +105,7 @@ class Estimates:
 
     def __init__(self) -> None:
         self._samples: OrderedDict[tuple[str, str], Samples] = OrderedDict()
+        self._collected: list[tuple[str, str, int, int, int]] = []
 
     def likely(self, key: str, model: str, upper_bound: int, running: int) -> int:
         """Return the output tokens to reserve for a call beside `running` others.
@@ -108,6 +121,7 @@ class Estimates:
 
     def has_learned(self, key: str, model: str) -> bool:
         """Return whether there are enough samples for an estimate."""
+        self.learn_collected()
         samples = self._samples.get((key, model))
         return samples is not None and samples.high_output is not None
 
@@ -128,18 +142,29 @@ class Estimates:
         """
         samples, most = self._samples.get((key, model)), DEFAULT_OUTPUT_TOKENS
         if samples is not None:
-            if samples.high_at >= 0:
-                most = samples.outputs[samples.high_at]
-            if samples.places is not None:
-                middle, high = samples.places
-                inputs, ratios = samples.inputs, samples.ratios
-                usual, ratio = inputs[middle], ratios[middle]
-                # With a median of 0, which both have then, either varies without bound.
-                if not usual or ratios[high] / ratio <= inputs[high] / usual:
-                    by_size = max(1, ceil(by_size * ratio))
-                elif usual < by_size:
-                    by_size = usual
+            ratio, usual = samples.ratio, samples.usual_input
+            if samples.high_output is not None:
+                most = samples.high_output
+            if ratio is not None:
+                by_size = max(1, ceil(by_size * ratio))
+            elif usual is not None and usual < by_size:
+                by_size = usual
         return by_size, most if max_output is None or most < max_output else max_output
+
+    def collect(
+        self, key: str, model: str, by_size: int, input_tokens: int, output_tokens: int
+    ) -> bool:
+        """Keep the arguments of `learn` until `learn_collected`; return whether nothing else is
+        kept, so that this is to be called within `LEARN_SECONDS`."""
+        collected = self._collected
+        collected.append((key, model, by_size, input_tokens, output_tokens))
+        return len(collected) == 1
+
+    def learn_collected(self) -> None:
+        """Learn from all calls that were collected."""
+        collected, self._collected = self._collected, []
+        for each in collected:
+            self.learn(*each)
 
     def learn(
         self, key: str, model: str, by_size: int, input_tokens: int, output_tokens: int

@@ -178,3 +178,16 @@ def test_estimates_keep_a_bounded_number_of_pairs() -> None:
     for number in range(MAX_PAIRS + 100):
         estimates.learn("k", f"m{number}", 1, 1, 1)
     assert len(estimates._samples) == MAX_PAIRS
+
+
+def test_calls_are_collected_until_they_are_learnt_from_or_asked_about() -> None:
+    estimates = Estimates()
+    assert [estimates.collect("k", "m", 100, 20, 300) for _ in range(MIN_SAMPLES)] == [
+        True, *[False] * (MIN_SAMPLES - 1),
+    ]  # fmt: skip
+    assert output_of(estimates, None) == DEFAULT_OUTPUT_TOKENS
+    estimates.learn_collected()
+    assert output_of(estimates, None) == 300
+    for _ in range(MIN_SAMPLES):
+        estimates.collect("other", "m", 100, 20, 300)
+    assert estimates.has_learned("other", "m")

@@ -27,6 +27,11 @@ from sidecar.pricing.prices import Prices
 from sidecar.records import Cost, Usage
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate, plan_candidates
+from sidecar.scheduling.estimates.tokens import (
+    DEFAULT_OUTPUT_TOKENS,
+    LEARN_SECONDS,
+    MIN_SAMPLES,
+)
 from sidecar.scheduling.lease import Lease, Sources
 from sidecar.scheduling.limiter import LimitUnit, demand_of
 from sidecar.scheduling.scheduler import Scheduler
@@ -323,3 +328,18 @@ def test_demands_are_taken_from_all_quotas_or_from_none(
         for mine, other in zip(at_once, one_by_one, strict=True):
             assert (mine.level, mine.pending) == (other.level, other.pending)
             assert mine.remaining(now) == other.remaining(now)
+
+
+def test_estimates_follow_the_ends_of_calls_within_a_moment() -> None:
+    async def scenario(fast: World, _: World) -> None:
+        async def expected() -> int:
+            await take(fast, ("arrive", "plain", 400, Urgency.NORMAL, PRICED, False))
+            most = fast.running[0][0].option.demand[LimitUnit.OUTPUT_UPPER_BOUND]
+            await take(fast, ("settle", 0, 100, 70))
+            return most
+
+        before = [await expected() for _ in range(MIN_SAMPLES)]
+        fast.clock.advance(LEARN_SECONDS)
+        assert (set(before), await expected()) == ({DEFAULT_OUTPUT_TOKENS}, 70)
+
+    play(scenario)
