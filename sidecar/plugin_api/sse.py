@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from sidecar.plugin_api.guard import plugin_guard
+from sidecar.plugin_api.guard import log_plugin_error
 from sidecar.plugin_api.json.outline import BOM, Outline, outline
 from sidecar.plugin_api.usage_meter import MAX_EVENT_BYTES, BaseMeter, as_mapping
 from sidecar.records import Usage
@@ -321,11 +321,12 @@ class SseMeter(BaseMeter):
         self._hand_over(name, b"\n".join(data))
 
     def _hand_over(self, name: bytes, data: bytes) -> None:
-        meter = f"meter {type(self).__qualname__}"
-        with plugin_guard(meter, "on_event", "usage not counted further"):
+        try:
             self.on_event(name, data)
-            return
-        self._give_up()
+        except Exception as error:  # noqa: BLE001 - of a plugin
+            meter = f"meter {type(self).__qualname__}"
+            log_plugin_error(error, meter, "on_event", "usage not counted further")
+            self._give_up()
 
     def _give_up(self) -> None:
         self._given_up = self.unread = True

@@ -101,6 +101,16 @@ class ErrorEventMask:
             then comes whole, and is known to be no error, need not be fed.
     """
 
+    # Most streams set none of these: the rest costs nothing in the class.
+    _is_foreign = False
+    _passed = 0
+    """The number of the event's bytes that were returned."""
+    _searched = 0
+    """The number of its bytes that were searched for its end."""
+    _holding = False
+    _is_large_error = False
+    _is_given_up = False
+
     def __init__(
         self, mask: CredentialMask, meter: Callable[[], Meter], *, labelled: bool = True,
         plugin: Dialect | str = "dialect plugin",
@@ -109,16 +119,8 @@ class ErrorEventMask:
         self._meter = meter
         self._plugin = plugin
         self._is_labelled = self.is_between_events = labelled
-        self._is_foreign = False
         self._event = bytearray()
         """The event that has not ended, without the middle of a large one."""
-        self._passed = 0
-        """The number of its bytes that were returned."""
-        self._searched = 0
-        """The number of its bytes that were searched for its end."""
-        self._holding = False
-        self._is_large_error = False
-        self._is_given_up = False
 
     @classmethod
     def of(cls, call: Call, reply: Reply) -> ErrorEventMask | None:
@@ -159,6 +161,8 @@ class ErrorEventMask:
 
     def rest(self) -> bytes:
         """Return the held bytes at the end of the stream, masked if they are of an error."""
+        if not self._event:
+            return b""
         event = bytes(self._event)
         self._event.clear()
         self.is_between_events = self._is_labelled
