@@ -105,4 +105,4 @@ $(READY): pyproject.toml Makefile
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist bench/.build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

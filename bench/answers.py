@@ -14,8 +14,10 @@ LAST_CHUNK = b"0\r\n\r\n"
 class Answers(NamedTuple):
     """A dialect's answers. Events stand here as chunks of HTTP, in the order of a stream; `used`
     are those that tell the usage, and `usage` is what an answer that tells it holds. `own_events`
-    is how many events a stream has beside its pieces of text."""
+    is how many events a stream has beside its pieces of text. `path` is what the paths of the
+    dialect hold; a path that holds none of these is OpenAI's."""
 
+    path: bytes
     body: bytes
     start: bytes
     piece: bytes
@@ -58,6 +60,7 @@ def _openai() -> Answers:
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
     value = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m-2026"}
     return Answers(
+        path=b"/chat/",
         body=json.dumps({**value, "choices": [choice], "usage": usage}).encode(),
         start=b"",
         piece=chunk({"content": f" word{STAMP.decode()}"}, None, None),
@@ -87,6 +90,7 @@ def _anthropic() -> Answers:
     delta = {"type": "text_delta", "text": f" word{STAMP.decode()}"}
     content = [{"type": "text", "text": TEXT}]
     return Answers(
+        path=b"/messages",
         body=json.dumps(
             {**value, "content": content, **ended, "usage": usage}, separators=(",", ":")
         ).encode(),
@@ -116,6 +120,7 @@ def _gemini() -> Answers:
 
     used = {**part("", finishReason="STOP"), "usageMetadata": usage}
     return Answers(
+        path=b"/models/",
         body=json.dumps({**part(TEXT, finishReason="STOP"), "usageMetadata": usage}).encode(),
         start=b"",
         piece=event(part(f" word{STAMP.decode()}"), end=b"\r\n\r\n"),
@@ -130,8 +135,7 @@ def _gemini() -> Answers:
 DIALECTS = {"openai": _openai(), "anthropic": _anthropic(), "gemini": _gemini()}
 
 
-def dialect_of(path: str) -> str:
-    """Return the dialect whose path this is."""
-    if path.endswith("/messages"):
-        return "anthropic"
-    return "gemini" if "GenerateContent" in path or ":generateContent" in path else "openai"
+def answers_to(path: bytes) -> Answers:
+    """Return the answers of the dialect whose path this is."""
+    found = (answers for answers in DIALECTS.values() if answers.path in path)
+    return next(found, DIALECTS["openai"])

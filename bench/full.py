@@ -14,7 +14,7 @@ from pathlib import Path
 
 from machine import memory_mib
 from report import Report
-from rig import LOOPS, Gateway, Rig
+from rig import LOOPS, PYTHON, Gateway, Rig
 from scenarios import OF_DIALECTS, OF_SIDECAR, SCENARIOS, memory, throughput
 
 
@@ -45,7 +45,10 @@ def compare(rig: Rig, gateways: list[Gateway], report: Report, options: argparse
 
 
 def run(options: argparse.Namespace) -> Report:
-    with Rig(options.loop, tls=options.tls, vendor=options.vendor, scale=options.scale) as rig:
+    with Rig(
+        options.loop, tls=options.tls, vendor=options.vendor, scale=options.scale,
+        python=options.python,
+    ) as rig:  # fmt: skip
         peers = [
             rig.peer(
                 name,
@@ -100,6 +103,7 @@ def read_options() -> argparse.Namespace:
     form.add_argument("--markdown", action="store_true", help="print a Markdown table")
     add("--jsonl", type=Path, metavar="FILE", help="write each figure of each round, a line each")
     loops = "; ".join(f"{name}: {what}" for name, what in LOOPS.items())
+    add("--python", action="store_true", help=PYTHON)
     add("--loop", choices=LOOPS, default="own", help=loops)
     return parser.parse_args()
 

@@ -2,7 +2,7 @@
 
     python bench/load.py
 
-Reads one `Load` a line from stdin, as JSON, and prints what came of it as one line of JSON. It is
+Reads one `Load` a line from stdin, as JSON, and prints its `Tally` as one line of JSON. It is
 HTTP enough for answers that this benchmark's own vendor makes, and no further.
 """
 
@@ -14,8 +14,10 @@ import re
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
+from itertools import cycle
 from typing import cast
 
 from answers import DIALECTS, LAST_CHUNK
@@ -53,36 +55,47 @@ class Load:
         asked = [f"chunks={self.chunks}&pace={self.pace}"] if self.chunks else []
         return "&".join([*asked, self.extra] if self.extra else asked)
 
+    @property
+    def events(self) -> int | None:
+        """How many events a whole stream has, with its usage; None for any number."""
+        own = DIALECTS[self.dialect].own_events
+        return self.chunks + own if self.chunks and self.exact else None
 
-@dataclass(slots=True)
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of a load. `bad`: answers that were not a whole 200; `unmetered`: streams without
     usage. Medians and 99th percentiles are milliseconds: `whole` of answers, `first` of the first
     byte of streams, `delay` of chunks since the vendor wrote them; `latest` is the longest."""
 
-    requests: int = 0
-    chunks: int = 0
-    bad: int = 0
-    unmetered: int = 0
-    whole: tuple[float, float] = (0.0, 0.0)
-    first: tuple[float, float] = (0.0, 0.0)
-    delay: tuple[float, float] = (0.0, 0.0)
-    latest: float = 0.0
+    requests: int
+    chunks: int
+    bad: int
+    unmetered: int
+    whole: tuple[float, float]
+    first: tuple[float, float]
+    delay: tuple[float, float]
+    latest: float
 
 
 @dataclass(slots=True)
 class Tally:
-    outcome: Outcome = field(default_factory=Outcome)
+    """What a client counts, with the seconds of each answer and chunk."""
+
+    requests: int = 0
+    chunks: int = 0
+    bad: int = 0
+    unmetered: int = 0
     whole: list[float] = field(default_factory=list)
     first: list[float] = field(default_factory=list)
     delay: list[float] = field(default_factory=list)
 
     def sum_up(self) -> Outcome:
-        outcome = self.outcome
-        outcome.whole, outcome.first = middle(self.whole), middle(self.first)
-        outcome.delay = middle(self.delay)
-        outcome.latest = max(self.delay, default=0.0) * 1000
-        return outcome
+        return Outcome(
+            self.requests, self.chunks, self.bad, self.unmetered,
+            whole=middle(self.whole), first=middle(self.first), delay=middle(self.delay),
+            latest=max(self.delay, default=0.0) * 1000,
+        )  # fmt: skip
 
 
 def middle(seconds: list[float]) -> tuple[float, float]:
@@ -95,8 +108,8 @@ def middle(seconds: list[float]) -> tuple[float, float]:
 class Client(asyncio.Protocol):
     """One connection. `done` is set when it has sent its last request and got its last answer."""
 
-    def __init__(self, load: Load, tally: Tally, until: float) -> None:
-        self.load, self.tally, self.until = load, tally, until
+    def __init__(self, load: Load, tally: Tally, until: float, requests: Iterator[bytes]) -> None:
+        self.load, self.tally, self.until, self.requests = load, tally, until, requests
         self.done = asyncio.get_running_loop().create_future()
         self.transport: asyncio.Transport | None = None
         self.began = 0.0
@@ -112,8 +125,7 @@ class Client(asyncio.Protocol):
         assert self.transport is not None
         self.answer.clear()
         self.began = time.monotonic()
-        number = self.tally.outcome.requests
-        self.transport.write(request(self.load, model_first=bool(number % 2)))
+        self.transport.write(next(self.requests))
 
     def data_received(self, data: bytes) -> None:
         now = time.monotonic()
@@ -123,24 +135,23 @@ class Client(asyncio.Protocol):
             for stamp in _STAMP.finditer(data):
                 self.tally.delay.append(now - int(stamp[1]) / 1e9)
         self.answer += data
-        if is_whole(self.answer):
-            self.finish(now, good=self.is_good())
+        if (surplus := surplus_bytes(self.answer)) is not None:
+            self.finish(now, good=self.is_good() and not surplus)
 
     def is_good(self) -> bool:
-        answer, outcome, load = self.answer, self.tally.outcome, self.load
-        dialect = DIALECTS[load.dialect]
+        answer, tally, load = self.answer, self.tally, self.load
         events = answer.count(_EVENT)
-        outcome.chunks += events
-        unmetered = dialect.usage not in answer
-        outcome.unmetered += unmetered
+        tally.chunks += events
+        unmetered = DIALECTS[load.dialect].usage not in answer
+        tally.unmetered += unmetered
         whole = len(_STAMP.findall(answer)) == load.chunks
-        if load.chunks and load.exact:
-            whole = events == load.chunks + dialect.own_events - unmetered
+        if load.events is not None:
+            whole = whole and events == load.events - unmetered
         return whole and answer.startswith(b"HTTP/1.1 200")
 
     def finish(self, now: float, *, good: bool) -> None:
-        self.tally.outcome.requests += 1
-        self.tally.outcome.bad += not good
+        self.tally.requests += 1
+        self.tally.bad += not good
         self.tally.whole.append(now - self.began)
         if now < self.until and good:
             self.send()
@@ -149,17 +160,19 @@ class Client(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         if not self.done.done():
-            self.tally.outcome.bad += 1
+            self.tally.bad += 1
             self.done.set_result(None)
 
 
-def is_whole(answer: bytearray) -> bool:
-    """Whether an answer has come to its end. The vendor's texts never look like a last chunk."""
+def surplus_bytes(answer: bytearray) -> int | None:
+    """How many bytes an answer has too many, or None while it has not come to its end. The vendor's
+    texts never look like a last chunk."""
     if answer.endswith(LAST_CHUNK):
-        return True
+        return 0
     end = answer.find(b"\r\n\r\n")
     length = _LENGTH.search(answer, 0, end + 2) if 0 < end < _LONGEST_HEAD else None
-    return length is not None and len(answer) == end + 4 + int(length[1])
+    surplus = -1 if length is None else len(answer) - (end + 4 + int(length[1]))
+    return None if surplus < 0 else surplus
 
 
 @lru_cache(maxsize=8)
@@ -170,15 +183,15 @@ def request(load: Load, *, model_first: bool) -> bytes:
     )  # fmt: skip
 
 
-async def play(load: Load) -> Outcome:
+async def play(load: Load) -> Tally:
     loop = asyncio.get_running_loop()
     tally = Tally()
-    request(load, model_first=True), request(load, model_first=False)
+    requests = cycle([request(load, model_first=first) for first in (False, True)])
     until = time.monotonic() + load.seconds
     clients = []
     for _ in range(load.connections):
         _, client = await loop.create_connection(
-            lambda: Client(load, tally, until), "127.0.0.1", load.port
+            lambda: Client(load, tally, until, requests), "127.0.0.1", load.port
         )
         clients.append(client)
         if load.chunks and not load.together:
@@ -191,7 +204,7 @@ async def play(load: Load) -> Outcome:
     for client in clients:
         if client.transport is not None:
             client.transport.close()
-    return tally.sum_up()
+    return tally
 
 
 async def main() -> None:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
@@ -43,12 +42,12 @@ def running(
     environ: dict[str, str] | None = None,
     pipes: bool = False,
 ) -> Iterator[subprocess.Popen[str]]:
-    """A Python process on one core, ended with the block. What it prints goes to `log`, but for
-    stdout with `pipes`, which also opens its stdin."""
+    """A process on one core, ended with the block. What it prints goes to `log`, but for stdout
+    with `pipes`, which also opens its stdin."""
     pipe = subprocess.PIPE if pipes else None
     with log.open("ab") as file, on_core(core):
         process = subprocess.Popen(
-            [sys.executable, *map(str, argv)], stdin=pipe or subprocess.DEVNULL,
+            [*map(str, argv)], stdin=pipe or subprocess.DEVNULL,
             stdout=pipe or file, stderr=file, text=True, env={**os.environ, **(environ or {})},
         )  # fmt: skip
     with process:

@@ -8,19 +8,21 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 from types import TracebackType
 
 from answers import DIALECTS
-from load import Load, Outcome
+from load import Load, Outcome, Tally
 from machine import GATEWAY, REST, cpu_seconds, end, free_port, running, settle, wait_for
+from native import programs
 
 from sidecar.api_keys import digest, mint
 
@@ -33,6 +35,7 @@ LOOPS = {
     "asyncio": "asyncio's for both",
     "uvloop": "uvloop for both; it must be installed",
 }
+PYTHON = "vendor and client in Python, also where a C compiler is"
 SCALE_OF_FIGURES = 0.1
 """Shorter loads are a trial."""
 WITHOUT_UVLOOP = "import sys; sys.modules['uvloop'] = None; from sidecar.cli import main; main()"
@@ -60,14 +63,21 @@ class Rig:
 
     `loop` is the event loop of the gateways: one of `LOOPS`. With `tls`, gateways reach the vendor
     over TLS; the client speaks plain HTTP. `vendor` is the vendor's port, 0 for any. Loads last
-    `scale` times as long as they say.
+    `scale` times as long as they say. Vendor and client are in C where there is a compiler, unless
+    `python`.
     """
 
     def __init__(
-        self, loop: str = "own", *, tls: bool = False, vendor: int = 0, scale: float = 1.0
+        self,
+        loop: str = "own",
+        *,
+        tls: bool = False,
+        vendor: int = 0,
+        scale: float = 1.0,
+        python: bool = False,
     ) -> None:
         self._stack = ExitStack()
-        self._loop, self._scale = loop, scale
+        self._loop, self._scale, self._python = loop, scale, python
         self.keys = {dialect: mint() for dialect in DIALECTS}
         self.vendor = vendor or free_port()
         self._tls = free_port() if tls else 0
@@ -75,12 +85,13 @@ class Rig:
     def __enter__(self) -> Rig:
         enter = self._stack.enter_context
         self.folder = Path(enter(tempfile.TemporaryDirectory()))
-        log = self.folder / "vendor.log"
         tls = (self._tls, CERTIFICATE) if self._tls else ()
-        vendor = enter(running(HERE / "upstream.py", self.vendor, *tls, core=REST, log=log))
+        self._programs = programs(self.folder, self.vendor, tls, python=self._python)
+        log = self.folder / "vendor.log"
+        vendor = enter(running(*self._programs.vendor, core=REST, log=log))
         wait_for(self.vendor, vendor, log)
         log = self.folder / "load.log"
-        self._client = enter(running(HERE / "load.py", core=REST, log=log, pipes=True))
+        self._client = enter(running(*self._programs.client, core=REST, log=log, pipes=True))
         return self
 
     def __exit__(
@@ -178,12 +189,12 @@ class Rig:
             load, port=port, key=load.key or self.keys[load.dialect],
             seconds=load.seconds * self._scale, chunks=ceil(load.chunks * self._scale),
         )  # fmt: skip
-        self._client.stdin.write(json.dumps(asdict(whole)) + "\n")
+        self._client.stdin.write(self._programs.order(whole) + "\n")
         self._client.stdin.flush()
         line = self._client.stdout.readline()
         if not line:
             raise SystemExit(f"the client failed:\n{(self.folder / 'load.log').read_text()}")
-        return Outcome(**json.loads(line))
+        return Tally(**json.loads(line)).sum_up()
 
     def serve(self, gateway: Gateway, load: Load) -> Outcome:
         """Have the client play `load` against a gateway."""
@@ -236,8 +247,11 @@ class Rig:
         log = self.folder / f"{name}.log"
         # Modules are compiled at the first start, as an installer does, whatever this shell says.
         environ = {"BENCH_KEY": "sk-bench-upstream", "PYTHONDONTWRITEBYTECODE": ""}
+        command = (sys.executable, *argv)
         began = time.monotonic()
-        process = self._stack.enter_context(running(*argv, core=GATEWAY, log=log, environ=environ))
+        process = self._stack.enter_context(
+            running(*command, core=GATEWAY, log=log, environ=environ)
+        )
         wait_for(port, process, log)
         outcome = self.play(port, Load(1, 1024))
         started = time.monotonic() - began

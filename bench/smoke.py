@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from load import Load, Outcome
 from machine import memory_mib
-from rig import LOOPS, Gateway, Rig
+from rig import LOOPS, PYTHON, Gateway, Rig
 
 PACE = 20
 """Milliseconds between the chunks of a stream: what a fast model gives."""
@@ -123,7 +123,7 @@ class Report:
 
 
 def run(options: argparse.Namespace) -> Report:
-    with Rig(options.loop) as rig:
+    with Rig(options.loop, python=options.python) as rig:
         bare = rig.bare()
         other = rig.bare("control") if options.control else rig.sidecar()
         report = Report(other.name, [Result(scenario) for scenario in SCENARIOS])
@@ -160,6 +160,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print every figure as JSON")
     loops = "; ".join(f"{name}: {what}" for name, what in LOOPS.items())
     parser.add_argument("--loop", choices=LOOPS, default="own", help=loops)
+    parser.add_argument("--python", action="store_true", help=PYTHON)
     parser.add_argument(
         "--control", action="store_true", help="bare against bare: what the noise is"
     )

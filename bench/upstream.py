@@ -20,13 +20,13 @@ from functools import lru_cache
 from typing import cast
 from urllib.parse import parse_qs, urlsplit
 
-from answers import DIALECTS, STAMP, Answers, dialect_of
+from answers import STAMP, Answers, answers_to
 from machine import run_fast
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _USER = re.compile(rb'"user": *"([^"]*)"')
 _SHORT = 8192
-_NO_BODY = b"\r\n0\r\n\r\n"
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
 # As many headers as a hosted vendor sends, most of them of no interest to anybody.
 _HEADERS = """\
 Date: Tue, 24 Nov 2026 10:00:00 GMT
@@ -61,7 +61,7 @@ def script(target: bytes, user: bytes) -> Script:
     query = parse_qs(url.query or user.decode())
     asked = {name: int(values[0]) for name, values in query.items() if name != "alt"}
     return Script(
-        answers=DIALECTS[dialect_of(url.path)],
+        answers=answers_to(url.path.encode()),
         status=asked.get("status", 200),
         chunks=asked.get("chunks", 0),
         pace=asked.get("pace", 20) / 1000,
@@ -90,8 +90,8 @@ class Vendor(asyncio.Protocol):
         self.loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
         self.received = b""
-        self.missing = 0
-        self.target = self.user = b""
+        self.missing, self.chunked = 0, False
+        self.target = self.user = self.tail = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's are transports in all but their base class.
@@ -102,26 +102,29 @@ class Vendor(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self.target:
-            self.missing -= len(data)
-            # A body of unknown length ends as chunked bodies do.
-            self.body_received(data, whole=self.missing < 0 and data.endswith(_NO_BODY))
+            if not self.chunked:
+                self.missing -= len(data)
+            self.body_received(data)
             return
         self.received += data
         end = self.received.find(b"\r\n\r\n")
         if end < 0:
             return
         length = _LENGTH.search(self.received, 0, end + 2)
-        self.missing = int(length[1]) - (len(self.received) - end - 4) if length else -1
+        self.chunked = length is None
+        self.missing = int(length[1]) - (len(self.received) - end - 4) if length else 0
         self.target, self.user = self.received.split(b" ", 2)[1], b""
         received, self.received = self.received, b""
-        self.body_received(received, whole=length is None and received.endswith(_NO_BODY))
+        self.body_received(received)
 
-    def body_received(self, data: bytes, *, whole: bool) -> None:
+    def body_received(self, data: bytes) -> None:
         # Only the short bodies of streams say something, and only where the path does not.
         if b"?" not in self.target and b"chunks=" in data[:_SHORT]:
             found = _USER.search(data)
             self.user = found[1] if found else b""
-        if whole or self.missing == 0:
+        # The last chunk may come in parts.
+        self.tail = (self.tail + data[-len(_LAST_CHUNK) :])[-len(_LAST_CHUNK) :]
+        if self.tail == _LAST_CHUNK if self.chunked else self.missing == 0:
             asked, self.target = script(self.target, self.user), b""
             self.reply(asked)
 
