@@ -263,6 +263,14 @@ def usual_head(data: bytes) -> ResponseHead | None:
     )  # fmt: skip
 
 
+def head_of_any_form(data: bytes) -> ResponseHead | None:
+    """Return what `usual_head` returns, by the form of that head if it came before: answers of two
+    kinds, such as JSON and streams, take turns on a connection."""
+    head = usual_head(data)
+    form = None if head is None else head.form
+    return head if form is None else form.find(data) or head
+
+
 def _value_at(at: int | None, fields: list[tuple[bytes, bytes]]) -> bytes:
     """Return the value of the field at a place; b"" for no place, as no usual value is empty."""
     return b"" if at is None else fields[at][1]

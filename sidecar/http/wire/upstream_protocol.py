@@ -25,7 +25,7 @@ from sidecar.http.wire.framing import (
     chunk_of,
     only_chunk,
 )
-from sidecar.http.wire.response_head import HeadForm, ResponseHead, head_of_fields, usual_head
+from sidecar.http.wire.response_head import HeadForm, ResponseHead, head_of_any_form, head_of_fields
 from sidecar.http.wire.tls import ResumingContext
 
 KEEP_ALIVE_SECONDS = 20.0
@@ -233,7 +233,7 @@ class UpstreamConnection(WireProtocol, ChunkEvents):
             if self._method in _UNUSUAL_METHODS:
                 return data
             head = None if self._form is None else self._form.find(data)
-            if head is None and (head := usual_head(data)) is None:
+            if head is None and (head := head_of_any_form(data)) is None:
                 return data
             self._form = head.form
             self._may_stay = True

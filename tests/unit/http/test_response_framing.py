@@ -40,6 +40,20 @@ def connection() -> tuple[UpstreamConnection, MemoryTransport]:
     return made, transport
 
 
+async def test_answers_of_two_forms_take_turns_and_both_have_their_lines() -> None:
+    made, _ = connection()
+    forms = [
+        OK + b"Content-Type: %b/x-turns\r\nContent-Length: 0\r\n\r\n" % n for n in (b"a", b"b")
+    ]
+    read = []
+    for answer in forms * 3:
+        made.send("GET", b"", b"")
+        made.data_received(answer)
+        read.append((await made.read_head(made.loop.time() + 1, "")).lines)
+    assert read[:2] == [b"", b""]  # a form is known once it came twice
+    assert read[4:] == [b"Content-Type: a/x-turns\r\n", b"Content-Type: b/x-turns\r\n"]
+
+
 def read(pieces: list[bytes], method: str = "POST", *, ended: bool = False) -> Read:
     """Feed an answer in these pieces, and then, if `ended`, the end of the connection."""
     made, transport = connection()
