@@ -45,11 +45,15 @@ def message(
     model_first: bool,
     dialect: str = "openai",
     headers: str = "",
+    asks_usage: bool = True,
 ) -> bytes:
-    """One HTTP request with a body of about `size` bytes; `query` tells the vendor what to do."""
+    """One HTTP request with a body of about `size` bytes; `query` tells the vendor what to do. A
+    stream in OpenAI's dialect asks for its usage, unless not `asks_usage`."""
     if dialect == "openai":
         path = "/v1/chat/completions"
-        body = agent_body(size, streaming=streaming, model_first=model_first, user=query)
+        body = agent_body(
+            size, streaming=streaming, model_first=model_first, user=query, asks_usage=asks_usage
+        )
     else:
         path, body = _other_dialect(dialect, size, streaming=streaming)
     asked = "&".join(filter(None, ("alt=sse" if "stream" in path else "", query)))
@@ -76,11 +80,13 @@ def _other_dialect(dialect: str, size: int, *, streaming: bool) -> tuple[str, by
     return path, body("Go on. " + "x" * (size - len(body("Go on. "))))
 
 
-def agent_body(size: int, *, streaming: bool, model_first: bool, user: str = "") -> bytes:
+def agent_body(
+    size: int, *, streaming: bool, model_first: bool, user: str = "", asks_usage: bool = True
+) -> bytes:
     options: dict[str, object] = {"temperature": 0.2, "stream": streaming}
     if user:
         options["user"] = user
-    if streaming:
+    if streaming and asks_usage:
         options["stream_options"] = {"include_usage": True}
     model: dict[str, object] = {"model": "gpt-5-mini"}
     long = size > 4096

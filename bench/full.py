@@ -1,5 +1,6 @@
 """The longer benchmark, by hand: latency, many streams, memory, start-up, dialects, large files,
-and streams while metrics are scraped. About ten minutes on a quiet machine; nothing here is gated.
+streams while metrics are scraped, and what single features add. About a quarter of an hour on a
+quiet machine; nothing here is gated.
 
 Every figure is a median of rounds, in which the gateways take turns. "added" is what a gateway
 adds to the same load straight to the vendor.
@@ -15,7 +16,7 @@ from pathlib import Path
 from machine import memory_mib
 from report import Report
 from rig import LOOPS, PYTHON, Gateway, Rig
-from scenarios import OF_DIALECTS, OF_SIDECAR, SCENARIOS, memory, throughput
+from scenarios import OF_DIALECTS, OF_SIDECAR, SCENARIOS, SHORT, is_meant, memory, throughput
 
 
 def start_ups(rig: Rig, report: Report, rounds: int) -> None:
@@ -33,7 +34,7 @@ def compare(rig: Rig, gateways: list[Gateway], report: Report, options: argparse
     for gateway in gateways:
         throughput(rig, gateway, 32, 1 << 10)
     for name, scenario in (SCENARIOS | OF_DIALECTS).items():
-        if options.only not in name:
+        if not is_meant(options.only, name):
             continue
         turns = gateways[:2] if name in OF_DIALECTS else gateways
         for number in range(options.rounds):
@@ -62,11 +63,13 @@ def run(options: argparse.Namespace) -> Report:
         report = Report(["bare", "sidecar", *(peer.name for peer in peers)])
         if options.only in "start-up":
             start_ups(rig, report, options.rounds)
-        if options.calls or any(options.only in name for name in (*SCENARIOS, *OF_DIALECTS)):
+        if options.calls or any(
+            is_meant(options.only, name) for name in (*SCENARIOS, *OF_DIALECTS)
+        ):
             sidecar = rig.sidecar(config=rig.config(tuple(rig.keys)))
             compare(rig, [rig.bare(), sidecar, *peers], report, options)
         for name, scenario in OF_SIDECAR.items():
-            for number in range(options.rounds if options.only in name else 0):
+            for number in range(options.rounds if is_meant(options.only, name) else 0):
                 report.add(name, "sidecar", scenario(rig, number))
     return report
 
@@ -88,7 +91,8 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--rounds", type=int, default=5, help="of each scenario (5)")
-    add("--only", default="", help="scenarios whose name holds this text")
+    short = ", ".join(SHORT)
+    add("--only", default="", help=f"scenarios whose name holds this text, or one of {short}")
     add("--tls", action="store_true", help="TLS between the gateways and the vendor")
     add("--calls", type=int, default=0, help="then so many calls each, for memory")
     add("--scale", type=float, default=1.0, help="how much of each load: 0.05 is a trial (1)")

@@ -35,7 +35,7 @@ class Load:
     """`connections` clients of `port`: for `seconds`, or for one stream each of `chunks` chunks,
     `pace` milliseconds apart. `extra` is appended to the query. `together`: all begin at once.
     `headers` are more of them, each with its line end. Not `exact`: events may be written anew, but
-    every piece of text arrives."""
+    every piece of text arrives. Not `asks_usage`: streams in OpenAI's dialect do not ask for it."""
 
     connections: int
     body: int
@@ -49,6 +49,7 @@ class Load:
     headers: str = ""
     dialect: str = "openai"
     exact: bool = True
+    asks_usage: bool = True
 
     @property
     def query(self) -> str:
@@ -179,7 +180,7 @@ def surplus_bytes(answer: bytearray) -> int | None:
 def request(load: Load, *, model_first: bool) -> bytes:
     return message(
         load.key, load.body, load.query, streaming=bool(load.chunks), model_first=model_first,
-        dialect=load.dialect, headers=load.headers,
+        dialect=load.dialect, headers=load.headers, asks_usage=load.asks_usage,
     )  # fmt: skip
 
 

@@ -146,7 +146,7 @@ class Rig:
 
     def config(self, dialects: Sequence[str] = ("openai",), idle_keys: int = 0) -> str:
         """The file of Sidecar: a provider, a group and a key for each dialect, and so many keys
-        that nobody uses, each with a limit."""
+        that no client uses, each with a limit."""
         url, more = self._vendor_url, f", ca_file: {CERTIFICATE}" if self._tls else ""
         lines = ["providers:"]
         for name in dialects:
@@ -198,7 +198,8 @@ class Rig:
 
     def serve(self, gateway: Gateway, load: Load) -> Outcome:
         """Have the client play `load` against a gateway."""
-        exact, key, headers = gateway.process is not None, gateway.key, gateway.headers
+        exact = load.exact and gateway.process is not None
+        key, headers = gateway.key, gateway.headers
         return self.play(gateway.port, replace(load, exact=exact, key=key, headers=headers))
 
     def measure(self, gateway: Gateway, load: Load) -> tuple[float, Outcome]:

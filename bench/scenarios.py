@@ -13,6 +13,7 @@ from functools import partial
 from statistics import median
 from threading import Event
 
+import features
 from answers import DIALECTS
 from load import Load
 from machine import cpu_seconds, memory_mib
@@ -211,8 +212,29 @@ OF_DIALECTS: dict[str, Callable[[Rig, Gateway], Row]] = {
 }
 """Peers take no part: they are asked in OpenAI's dialect alone."""
 OF_SIDECAR: dict[str, Callable[[Rig, int], Row]] = {
+    "features": features.measure,
     "growth": growth,
     "reload": reload,
     "scrape": scrape,
 }
 """What nothing can be compared with; Sidecar is started for it, or a part of it is measured."""
+SHORT = {
+    "lat1k": "1 client, 1 KiB",
+    "lat200k": "1 client, 200 KiB",
+    "lat2m": "1 client, 2 MiB",
+    "thr1k": "32 clients, 1 KiB",
+    "thr200k": "16 clients, 200 KiB",
+    "paced1": "1 stream",
+    "paced32": "32 streams",
+    "paced256": "256 streams",
+    "paced1000": "1000 streams",
+    "start32": "32 starts at once",
+    "scraped32": "32 streams, scraped",
+    "scrape": "scrape",
+}
+"""Names for the command line; the others are short."""
+
+
+def is_meant(only: str, name: str) -> bool:
+    """Whether a scenario has this short name, or holds this text in its own."""
+    return name == SHORT[only] if only in SHORT else only in name

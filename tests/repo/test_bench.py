@@ -18,6 +18,9 @@ from typing import Any
 import pytest
 from project_paths import ROOT
 
+from sidecar.config.loader import load as load_config
+from sidecar.plugin_api.manager import discover
+
 BENCH = ROOT / "bench"
 MODULES = [file.stem for file in BENCH.glob("*.py")]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads the CPU time of processes")
@@ -81,6 +84,9 @@ def test_scenarios_of_dialects_and_of_large_files_give_figures(
     scenarios = bench("scenarios")
     monkeypatch.setattr(scenarios, "KEYS", 20)
     monkeypatch.setattr(scenarios, "SCRAPED", (3, 2))
+    features = bench("features")
+    kept = {name: features.FEATURES[name] for name in (features.PLAIN, "usage: ask", "redact")}
+    monkeypatch.setattr(features, "FEATURES", kept)
     with bench("rig").Rig("asyncio", scale=0.05) as rig:
         gateway = rig.sidecar(config=rig.config(tuple(rig.keys)))
         # A peer is whatever runs already; this one has another key, and events that may be others.
@@ -89,6 +95,34 @@ def test_scenarios_of_dialects_and_of_large_files_give_figures(
         rows.append(scenarios.streams(rig, peer, 2))
         rows += [scenario(rig, 0) for scenario in scenarios.OF_SIDECAR.values()]
     assert all(value > 0 for row in rows for name, value in row.items() if name != "CPU s")
+
+
+def test_each_feature_changes_one_place_of_a_valid_file(bench: Any) -> None:
+    features, rig = bench("features"), bench("rig").Rig()
+    texts = {feature: features.config(rig, feature) for feature in features.FEATURES}
+    assert len(set(texts.values())) == len(features.FEATURES)
+    for text in texts.values():
+        assert load_config(text.encode(), file="routes.yaml", registry=discover()).keys
+        assert len(set(text.splitlines()) - set(texts[features.PLAIN].splitlines())) <= 1
+
+
+@pytest.mark.parametrize(
+    ("only", "names"),
+    [
+        ("paced32", {"32 streams"}),
+        ("32 streams", {"32 streams", "32 streams, scraped"}),
+        ("scrape", {"scrape"}),
+        ("dialects", {"dialects, openai", "dialects, anthropic", "dialects, gemini"}),
+        ("features", {"features"}),
+        ("no such", set()),
+    ],
+)
+def test_only_takes_short_names_and_parts_of_names(bench: Any, only: str, names: set[str]) -> None:
+    of = bench("scenarios")
+    known = {**of.SCENARIOS, **of.OF_DIALECTS, **of.OF_SIDECAR}
+    assert {name for name in known if of.is_meant(only, name)} == names
+    assert set(of.SHORT.values()) <= set(known)
+    assert set(of.SCENARIOS) <= set(of.SHORT.values())
 
 
 def test_options_name_peers_and_the_report_is_written_as_asked(
