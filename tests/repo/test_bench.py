@@ -241,6 +241,15 @@ def test_client_checks_that_answers_are_whole(bench: Any, rig: Any, size: int) -
         assert found == answers
 
 
+def test_client_wants_every_piece_of_text_where_events_may_be_others(bench: Any, rig: Any) -> None:
+    load = bench("load").Load(1, 1 << 10, chunks=2, exact=False)
+    bad = {}
+    for name in ("whole", "an event less", "a piece less", "a piece more"):
+        with answering(STREAMS[name][0], 1 << 20) as port:
+            bad[name] = rig.play(port, load).bad
+    assert bad == {"whole": 0, "an event less": 0, "a piece less": 1, "a piece more": 1}
+
+
 @contextmanager
 def answering(answer: bytes, size: int) -> Iterator[int]:
     """A port where one request gets this answer, so many bytes at a time, and then the end."""
