@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 from math import isfinite
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -63,6 +63,9 @@ def as_cost(value: object, per_dollar: int = 1) -> int | None:
 def as_mapping(value: object) -> Mapping[str, object]:
     """Return the value if it is a JSON object, else {}."""
     return value if isinstance(value, dict) else {}
+
+
+T = TypeVar("T")
 
 
 class ResponseFields(msgspec.Struct):
@@ -207,6 +210,15 @@ class JsonMeter(BaseMeter):
         return ResponseFields(
             **{name: fields.get(name) for name in ResponseFields.__struct_fields__}
         )
+
+    def decoded(self, data: bytes, decoder: msgspec.json.Decoder[T]) -> T | None:
+        """Return a complete response of the form that `decoder` reads; None for any other."""
+        try:
+            found = decoder.decode(data)
+        except _UNREADABLE:
+            return None
+        self._is_decoded = True
+        return found
 
     def document(self, data: bytes) -> object:
         """Return the decoded document; its outline if it is truncated or malformed."""

@@ -49,6 +49,7 @@ from sidecar_vendors.openai.usage import (
     EventsMeter,
     ImagesMeter,
     ResponsesMeter,
+    TokensMeter,
 )
 
 _TYPES: Mapping[ErrorKind, tuple[str, str | None]] = {
@@ -136,7 +137,7 @@ class OpenAIDialect(Dialect):
             return ResponsesMeter() if endpoint.name == "responses" else EventsMeter()
         if "json" not in content_type:
             return NoMeter()
-        return _METERS.get(endpoint.name, AnswerMeter)()
+        return _METERS.get(endpoint.name, TokensMeter)()
 
     def ping(self, endpoint: Endpoint, query: str) -> bytes | None:
         """Return a comment, which OpenAI's SDKs, Codex and other agents skip."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import isfinite
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, ValidationError, convert, field, structs
+from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert, structs
 
 from sidecar import Usage, as_cost, as_count, as_counts, as_mapping
 
@@ -26,13 +26,6 @@ _CACHED_UNITS = (
 _OUTPUT_UNITS = (("audio_tokens", "output_audio_tokens"), ("image_tokens", "output_image_tokens"))
 """Fields of the details whose tokens have other prices, and their units."""
 _XAI_TOOLS = "server_side_tool_usage_details"
-_BESIDES = frozenset({
-    "seconds", "prompt_audio_seconds", "server_tool_use_details", "server_tool_use", _XAI_TOOLS,
-    "num_search_queries", "cost", "cost_in_usd_ticks", "context_details",
-})  # fmt: skip
-"""The fields beside tokens that are read: most vendors have none of them."""
-
-
 _INPUT_DETAILS = (
     "prompt_tokens_details", "prompt_token_details", "input_tokens_details", "input_token_details",
 )  # fmt: skip
@@ -62,31 +55,64 @@ class _Output(Struct, gc=False):
     image_tokens: _NoCount = None
 
 
-class _ChatUsage(Struct, gc=False):
-    """The usual usage of a chat. Usage of another form, or with a field of `others`, is read field
-    by field."""
+class _Besides(Struct, gc=False):
+    """The fields beside tokens that are read: most vendors have none of them."""
 
-    prompt_tokens: _Count
-    completion_tokens: _Count
+    seconds: UnsetType = UNSET
+    prompt_audio_seconds: UnsetType = UNSET
+    server_tool_use_details: UnsetType = UNSET
+    server_tool_use: UnsetType = UNSET
+    server_side_tool_usage_details: UnsetType = UNSET
+    num_search_queries: UnsetType = UNSET
+    cost: UnsetType = UNSET
+    cost_in_usd_ticks: UnsetType = UNSET
+    context_details: UnsetType = UNSET
+
+
+_BESIDES = frozenset(_Besides.__struct_fields__)
+
+
+class UsualUsage(_Besides, gc=False):
+    """The usual usage of a chat, of a response or of embeddings: counts of tokens. Usage of another
+    form is read field by field."""
+
+    prompt_tokens: _Count | None = None
+    input_tokens: _Count | None = None
+    completion_tokens: _Count | None = None
+    output_tokens: _Count | None = None
     prompt_tokens_details: _Input | None = None
+    input_tokens_details: _Input | None = None
     completion_tokens_details: _Output | None = None
+    output_tokens_details: _Output | None = None
+    prompt_cache_hit_tokens: _Count | None = None
+    cached_tokens: _Count | None = None
+    num_cached_tokens: _Count | None = None
+    prompt_token_details: UnsetType = UNSET
+    input_token_details: UnsetType = UNSET
+    output_token_details: UnsetType = UNSET
 
-    others: ClassVar[frozenset[str]] = _BESIDES.union(_INPUT_DETAILS[1:], _OUTPUT_DETAILS[1:])
 
-
-class _ResponseUsage(_ChatUsage, gc=False):
-    """The same in the responses API."""
-
-    prompt_tokens: _Count = field(name="input_tokens")
-    completion_tokens: _Count = field(name="output_tokens")
-    prompt_tokens_details: _Input | None = field(name="input_tokens_details", default=None)
-    completion_tokens_details: _Output | None = field(name="output_tokens_details", default=None)
-
-    others: ClassVar[frozenset[str]] = _BESIDES.union(
-        {"completion_tokens"},
-        (name for name in _INPUT_DETAILS if name != "input_tokens_details"),
-        (name for name in _OUTPUT_DETAILS if name != "output_tokens_details"),
-    )
+def usual_usage(found: UsualUsage, tier: str | None) -> Usage | None:
+    """Return the usage of the usual form; None if it has no figures."""
+    tokens_in, tokens_out = found.prompt_tokens, found.completion_tokens
+    if tokens_in is None:
+        tokens_in = found.input_tokens
+    if tokens_out is None:
+        tokens_out = found.output_tokens
+    if tokens_in is None and tokens_out is None:
+        return None
+    read_in = found.prompt_tokens_details or found.input_tokens_details
+    read_out = found.completion_tokens_details or found.output_tokens_details
+    cached = written = reasoning = None
+    if read_in is not None:
+        cached, written = read_in.cached_tokens, read_in.cache_write_tokens
+    if read_out is not None:
+        reasoning = read_out.reasoning_tokens
+    if cached is None:
+        cached = found.prompt_cache_hit_tokens
+        if cached is None:
+            cached = found.num_cached_tokens if found.cached_tokens is None else found.cached_tokens
+    return Usage(tokens_in, tokens_out, cached, written, None, reasoning, (), tier)
 
 
 def read_usage(
@@ -101,32 +127,22 @@ def read_usage(
     """
     if not usage:
         return None
-    form = _ChatUsage if "prompt_tokens" in usage else _ResponseUsage
-    if tools is None and form.others.isdisjoint(usage):
+    if tools is None:
         try:
-            found = convert(usage, form)
+            found = convert(usage, UsualUsage)
         except ValidationError:
             return _read_any(usage, tools, tier)
-        # As `_read_any`, for most calls.
-        cached = written = reasoning = None
-        if (read_in := found.prompt_tokens_details) is not None:
-            cached, written = read_in.cached_tokens, read_in.cache_write_tokens
-        if (read_out := found.completion_tokens_details) is not None:
-            reasoning = read_out.reasoning_tokens
-        if cached is None and not _CACHED.isdisjoint(usage):
-            cached = _first_count(usage, *_CACHED_IN_ORDER)
-        tokens_in, tokens_out = found.prompt_tokens, found.completion_tokens
-        tier = tier if isinstance(tier, str) else None
-        return Usage(tokens_in, tokens_out, cached, written, None, reasoning, (), tier)
+        return usual_usage(found, tier if isinstance(tier, str) else None)
     return _read_any(usage, tools, tier)
 
 
 def _read_any(usage: Mapping[str, object], tools: object, tier: object) -> Usage | None:
     """Return the usage of any form, with what few vendors report."""
-    read_in, read_out = _details(usage, _INPUT_DETAILS), _details(usage, _OUTPUT_DETAILS)
+    read_in = as_mapping(_first(usage, *_INPUT_DETAILS))
+    read_out = as_mapping(_first(usage, *_OUTPUT_DETAILS))
     tokens_in, tokens_out, cached, written, reasoning = as_counts(
-        usage.get("prompt_tokens", usage.get("input_tokens")),
-        usage.get("completion_tokens", usage.get("output_tokens")),
+        _first(usage, "prompt_tokens", "input_tokens"),
+        _first(usage, "completion_tokens", "output_tokens"),
         read_in.get("cached_tokens"),
         read_in.get("cache_write_tokens"),
         read_out.get("reasoning_tokens"),
@@ -150,8 +166,9 @@ def _read_any(usage: Mapping[str, object], tools: object, tier: object) -> Usage
     return found
 
 
-def _details(usage: Mapping[str, object], names: tuple[str, ...]) -> Mapping[str, object]:
-    return as_mapping(next(filter(None, map(usage.get, names)), None))
+def _first(usage: Mapping[str, object], *names: str) -> object:
+    """Return the first value that is not null; None without one."""
+    return next((value for value in map(usage.get, names) if value is not None), None)
 
 
 def _with_besides(found: Usage, usage: Mapping[str, object], tools: object) -> Usage:

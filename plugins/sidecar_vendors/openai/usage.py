@@ -19,7 +19,7 @@ from sidecar import (
     error_code_of,
     is_pending,
 )
-from sidecar_vendors.openai.figures import read_usage
+from sidecar_vendors.openai.figures import UsualUsage, read_usage, usual_usage
 
 _TERMINAL = (b"response.completed", b"response.incomplete", b"response.failed")
 _MAX_CHOICES = 128
@@ -37,6 +37,39 @@ class AnswerMeter(JsonMeter):
         if isinstance(answer.model, str):
             self.model = answer.model
         if isinstance(answer.id, str):
+            self._created = (answer.id,)
+
+
+class _UsualAnswer(Struct, gc=False):
+    """A complete answer of the usual form, without an error."""
+
+    model: str | None = None
+    id: str | None = None
+    usage: UsualUsage | None = None
+    service_tier: str | None = None
+    tool_usage: None = None
+    error: None = None
+    status: Literal["completed"] | None = None
+
+
+_USUAL = msgspec.json.Decoder(_UsualAnswer)
+
+
+class TokensMeter(AnswerMeter):
+    """A meter of a JSON response that mostly has the usual form: one with counts of tokens."""
+
+    def read_bytes(self, data: bytes) -> None:
+        """Read what `read_response` reads."""
+        answer = self.decoded(data, _USUAL)
+        if answer is None:
+            super().read_bytes(data)
+            return
+        usage = answer.usage
+        self._usage = None if usage is None else usual_usage(usage, answer.service_tier)
+        self.pending, self.error = False, None
+        if answer.model is not None:
+            self.model = answer.model
+        if answer.id is not None:
             self._created = (answer.id,)
 
 
