@@ -156,8 +156,9 @@ class Attempts:
     ) -> Coroutine[Any, Any, AttemptResult]:
         """Send the call to one candidate; send it again if the vendor rejected the secret and the
         secret was replaced meanwhile. The calling code must close the result."""
-        live.provider, live.credential = candidate.names
-        live.model_served, live.transform = candidate.model, ""
+        live.candidate = candidate
+        if live.transform:
+            live.transform = ""  # of an earlier attempt
         send = self._transformed if candidate.steps else self._sent
         return send(call, candidate, rewriter, live)
 
@@ -340,8 +341,8 @@ def _to_client(attempted: AttemptResult, outgoing: Outgoing) -> AttemptResult:
 
 
 def _answered(answer: bytes, candidate: Candidate, live: LiveCall) -> AttemptResult:
-    live.provider = live.credential = ""  # no provider was called
-    live.model_served, live.transform = None, candidate.steps[-1].transform.name
+    live.candidate = None  # no provider was called
+    live.transform = candidate.steps[-1].transform.name
     return AttemptResult(candidate, Classification(ErrorClass.OK), answer=answer)
 
 

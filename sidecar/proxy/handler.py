@@ -134,17 +134,13 @@ class Proxy:
         services, request, live = self._services, passage.request, passage.live
         caller = self._identify(request)
         key = caller.key
-        live.key, live.urgency = key, key.urgency
+        live.key = key
         if not key.enabled or caller.may_expire:
             authentication.check_enabled(key, caller.key_hash, services.wall())
         form = caller.form or self._read_form(request, caller)
-        call = passage.call = await read_call(request, caller, form, passage.held)
+        call = live.call = await read_call(request, caller, form, passage.held)
         if passage.held.waited:
             live.note_wait(f"memory for request bodies ({SETTING})", passage.held.waited)
-        live.dialect, live.endpoint = call.dialect.name, call.endpoint.name
-        live.billed = call.bills
-        live.model_asked, live.streaming = call.model, call.facts.streaming
-        live.urgency = call.urgency
         session = call.facts.session if form.session is None else form.session
         if session is not None:
             live.session = recorded_session(session, caller.texts)
@@ -202,7 +198,7 @@ class Proxy:
             fields = proxy_responses.error_headers(passage.request, call, attempted, live)
             return await _pass_on_error(passage, call, attempted, reply, fields)
         lines = proxy_responses.relayed_lines(passage.request, call, attempted, live)
-        passage.candidate = attempted.candidate
+        live.relayed_from = attempted.candidate
         passage.sent = attempted.sent
         meter = passage.meter = live.meter = ResponseMeter(attempted.sent or call, reply)
         try:
@@ -235,7 +231,8 @@ class Proxy:
 
         If a response has begun, end it with an error event or truncate it.
         """
-        call, live = passage.call, passage.live
+        live = passage.live
+        call = live.call
         live.reason, live.refusal = why.message, why.kind
         if passage.relay.response is not None and call is not None and passage.meter is None:
             return await fail(passage.relay, call, why, live)
@@ -255,8 +252,8 @@ class Proxy:
         live, services, lease = passage.live, self._services, passage.lease
         live.first_byte = passage.relay.first_byte
         try:
-            if passage.meter is not None and passage.call is not None:
-                self._settle(passage, passage.call, passage.meter)
+            if passage.meter is not None and live.call is not None:
+                self._settle(passage, live.call, passage.meter)
             else:
                 services.live.close(live)
                 if lease is not None:
@@ -270,16 +267,15 @@ class Proxy:
 
     def _settle(self, passage: Passage, call: Call, meter: ResponseMeter) -> None:
         """Settle a call whose response was relayed: reported usage replaces the estimate."""
-        live, services, candidate = passage.live, self._services, passage.candidate
+        live, services = passage.live, self._services
+        candidate = live.relayed_from
         whole, sent = passage.relay.end is RelayEnd.COMPLETE, passage.sent or call
         provider = None if candidate is None else candidate.provider
         retold = read_meter(live, sent, provider, meter, whole=whole)
-        if not live.repeats_usage:
-            live.priced_at = candidate  # priced with its record, if nothing needs the cost before
         services.live.close(live)
         counted, lease = None, passage.lease
         if lease is not None:
-            if lease.option.has_budget:
+            if lease.option.has_budget:  # else it is priced with its record
                 live.price(services.prices)
             is_whole = live.usage_state is UsageState.REPORTED
             counted = services.scheduler.settle(

@@ -33,6 +33,7 @@ from sidecar.records import (
     together,
     with_spent,
 )
+from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 from sidecar.scheduling.lease import Waiter
 
@@ -40,8 +41,6 @@ log = logging.getLogger("sidecar")
 
 MAX_LOGGED_ATTEMPTS = 50
 """Attempts in the record of a call: the first of them, and the latest one besides."""
-
-
 LEAST_WAIT_SECONDS = 0.001
 MAX_REASON_CHARACTERS = 2000
 MAX_NAME_CHARACTERS = 512
@@ -66,14 +65,15 @@ class LiveCall(Struct, eq=False):
     started: float
     task: asyncio.Task[object] | None
     key: Key | None = None
-    dialect: str = ""
-    endpoint: str = ""
-    model_asked: str | None = None
-    streaming: bool = False
+    call: Call | None = None
+    """Set once its request is read."""
     session: str | None = None
-    provider: str = ""
-    credential: str = ""
-    model_served: str | None = None
+    candidate: Candidate | None = None
+    """Where its latest attempt goes; None if a transform has answered, too."""
+    relayed_from: Candidate | None = None
+    """Where its response comes from, once that is relayed."""
+    model_named: str | None = None
+    """The model that its response names."""
     status: int = 0
     outcome: Outcome = Outcome.CANCELLED
     reason: str = ""
@@ -84,18 +84,13 @@ class LiveCall(Struct, eq=False):
     first_byte: float | None = None
     usage: Usage | None = None
     usage_state: UsageState = UsageState.NONE
-    priced_at: Candidate | None = None
-    """Where it was served, from its end until its cost is computed."""
     cost: Cost | None = None
     """The cost of `usage`, once it is computed."""
     ending: LocalReply | None = None
     refusal: ErrorKind | None = None
-    urgency: Urgency = Urgency.NORMAL
     waits: list[Wait] = []
     waiter: Waiter | None = None
     """Set while it waits for a lease."""
-    billed: bool = False
-    """True if the vendor may bill tokens for it."""
     repeats_usage: bool = False
     """True if its response reports the usage of an earlier call."""
     noted: int = 0
@@ -118,6 +113,23 @@ class LiveCall(Struct, eq=False):
     def caller(self) -> Caller | None:
         """The caller; None until its lookup has a result."""
         return None if self.caller_lookup is None else self.caller_lookup.caller
+
+    @property
+    def provider(self) -> str:
+        """The name of the provider of its latest attempt; "" before."""
+        return "" if self.candidate is None else self.candidate.provider.name
+
+    @property
+    def model_asked(self) -> str | None:
+        """The model that its request names."""
+        return None if self.call is None else self.call.model
+
+    @property
+    def model_served(self) -> str | None:
+        """The model that its response names, else the one that its latest attempt asks for."""
+        if self.model_named is not None or self.candidate is None:
+            return self.model_named
+        return self.candidate.model
 
     def note(self, attempt: AttemptRecord) -> None:
         """Record an attempt, whose response may still be relayed."""
@@ -143,14 +155,13 @@ class LiveCall(Struct, eq=False):
     @property
     def progress(self) -> int:
         """The number of steps that it has come: to its key, to an attempt, and to an answer."""
-        return (self.key is not None) + (self.provider != "") + (self.status != 0)
+        return (self.key is not None) + (self.candidate is not None) + (self.status != 0)
 
     def price(self, prices: Prices) -> None:
         """Compute the cost of the ended call, unless that is done; log it if no price is known."""
-        at, key = self.priced_at, self.key
-        if at is None or key is None:
+        at, key = self.relayed_from, self.key
+        if at is None or key is None or self.repeats_usage or self.cost is not None:
             return
-        self.priced_at = None
         self.cost = prices.cost(self, at.provider, key.group, at.price_name)
         if self.cost is None and self.usage is not None:
             prices.log_unpriced(
@@ -167,19 +178,25 @@ class LiveCall(Struct, eq=False):
 
     def record(self, now: float) -> CallRecord:
         """Return the call's record as of `now`, in monotonic seconds."""
-        key, lookup, first_byte = self.key, self.caller_lookup, self.first_byte
-        model_served = self.model_served and self.model_served[:MAX_NAME_CHARACTERS]
-        if key is None:
-            name = group = vendor = urgency = ""
-        else:
+        key, call, lookup, at = self.key, self.call, self.caller_lookup, self.candidate
+        name = group = vendor = urgency = dialect = endpoint = provider = credential = ""
+        model, streaming, first_byte = None, False, self.first_byte
+        if key is not None:
             name, group, vendor = key.name, key.group.name, key.group.vendor.name
-            urgency = _URGENCIES[self.urgency]
+            urgency = _URGENCIES[(call or key).urgency]
+        if call is not None:
+            dialect, endpoint = call.dialect.name, call.endpoint.name
+            model, streaming = call.model, call.facts.streaming
+        if at is not None:
+            provider, credential = at.names
+        served = self.model_served
         # By position, in the order of the fields: by name, 30 fields take eight times as long.
         return CallRecord(
             self.call_id, self.started, name, group, vendor,
-            self.dialect, self.endpoint, self.method[:MAX_NAME_CHARACTERS],
-            self.model_asked, self.streaming, self.provider, self.credential,
-            model_served, self.status, self.outcome, self.reason[:MAX_REASON_CHARACTERS],
+            dialect, endpoint, self.method[:MAX_NAME_CHARACTERS],
+            model, streaming, provider, credential,
+            served and served[:MAX_NAME_CHARACTERS],
+            self.status, self.outcome, self.reason[:MAX_REASON_CHARACTERS],
             tuple(self.attempts), self.wait,
             None if first_byte is None else first_byte - self.began,
             now - self.began,
@@ -208,10 +225,10 @@ class LiveCalls:
         return call
 
     def close(self, call: LiveCall) -> None:
-        """Remove a finished call, and drop what only a running one needs."""
+        """Remove a finished call, and drop what may hold much of its response."""
         self._calls.pop(call.call_id, None)
         call.ended = self._clock()
-        call.task = call.passing = call.meter = None
+        call.passing = call.meter = None
 
     def __iter__(self) -> Iterator[LiveCall]:
         """Iterate over the calls in flight, oldest first."""
@@ -227,7 +244,8 @@ class LiveCalls:
 
     def end(self, refusal: LocalReply, *, key: str | None = None) -> int:
         """End every call (of one key, if given) now; return their number."""
-        return self._end([each for each in self if key is None or _is_of(each, key)], refusal)
+        of_key = [each for each in self if key is None or (each.key and each.key.name == key)]
+        return self._end(of_key, refusal)
 
     def end_child(self, refusal: LocalReply, child: str) -> int:
         """End every call of a child key now; return their number."""
@@ -254,10 +272,6 @@ class LiveCalls:
         if left:
             log.warning("%d calls were cut at the end of the drain (server.drain)", left)
             await asyncio.sleep(0.1)
-
-
-def _is_of(call: LiveCall, key: str) -> bool:
-    return call.key is not None and call.key.name == key
 
 
 BATCH_SECONDS = 0.05
@@ -378,7 +392,8 @@ def _log_long_wait(call: LiveCall, waiter: Waiter, now: float) -> None:
 
 
 def _unended(call: LiveCall, now: float) -> CallRecord:
-    state = UsageState.UNKNOWN if call.billed else UsageState.NONE
+    bills = call.call is not None and call.call.bills
+    state = UsageState.UNKNOWN if bills else UsageState.NONE
     return structs.replace(
         call.record(now), outcome=Outcome.CUT, reason=KILLED, usage=None, usage_state=state
     )

@@ -219,7 +219,7 @@ def _read_end(live: LiveCall, meter: ResponseMeter, *, whole: bool) -> bool:
     """Set model, outcome and reason from the response; return whether it is complete."""
     chosen = meter.chosen()
     if model := chosen.model:
-        live.model_served = meter.masked(model)
+        live.model_named = meter.masked(model)
     error = chosen.error
     if live.outcome is Outcome.CANCELLED and chosen.finished:
         # Some clients disconnect as soon as they have read the terminal event.

@@ -31,7 +31,6 @@ from sidecar.proxy.stream.error_masking import ErrorEventMask
 from sidecar.proxy.stream.filter import StreamFilter
 from sidecar.proxy.stream.transforming import ResponseTransforms
 from sidecar.routing.call import Call
-from sidecar.routing.candidates import Candidate
 from sidecar.scheduling.lease import Lease
 
 MAX_TRANSFORMED_BYTES = 64 << 20
@@ -253,7 +252,6 @@ class Passage(Struct, eq=False):
 
     Attributes:
         sent: The call as a transform changed it for the provider; None if none did.
-        candidate: Where the response comes from that is relayed.
         lease: To be settled after the response; None if it has ended.
     """
 
@@ -261,10 +259,8 @@ class Passage(Struct, eq=False):
     live: LiveCall
     held: HeldBody
     relay: Relay
-    call: Call | None = None
     sent: Call | None = None
     meter: ResponseMeter | None = None
-    candidate: Candidate | None = None
     lease: Lease | None = None
 
 

@@ -108,7 +108,8 @@ def own_headers(live: LiveCall) -> list[tuple[bytes, bytes]]:
 
 def own_lines(live: LiveCall) -> bytes:
     """Return the lines of the headers that Sidecar adds to every response."""
-    served = _served_by(live.provider, live.model_served)
+    at = live.candidate
+    served = _served_by("", None) if at is None else _served_by(at.provider.name, at.model)
     lines = _OWN_LINES % (live.call_id.encode(), served, round(live.wait * 1000))
     if live.transform:
         lines += lines_of(encoded([(headers.TRANSFORM, live.transform)]))

@@ -201,21 +201,21 @@ class LiveView:
 def call_state(call: LiveCall, now: float) -> LiveCallState:
     """Return the state of a call in flight."""
     key, begun = call.key, None if call.passing is None else call.passing.first_byte
-    usage = _usage(call)
+    request, usage = call.call, _usage(call)
     return LiveCallState(
         call=call.call_id,
         state=_state(call, begun),
         key=None if key is None else key.name,
         child=(key and key.child) or None,
         group=None if key is None else key.group.name,
-        urgency=None if key is None else call.urgency.name.lower(),
+        urgency=None if key is None else (request or key).urgency.name.lower(),
         program=call.program[:MAX_LABEL_CHARS] or None,
         caller=call.caller,
-        endpoint=call.endpoint or None,
+        endpoint=None if request is None else request.endpoint.name,
         model=_cut(call.model_asked),
-        streaming=call.streaming,
+        streaming=request is not None and request.facts.streaming,
         provider=call.provider or None,
-        credential=call.credential or None,
+        credential=None if call.candidate is None else call.candidate.credential_name or None,
         model_served=_cut(call.model_served),
         attempts=len(call.attempts),
         age=round(now - call.began, 3),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from sample_candidates import candidate as sample_candidate
 from virtual_time import run
 
 from sidecar.config.loader import load
@@ -75,7 +76,7 @@ def test_call_begun_at_any_time_has_its_checkpoint_in_time(begun: float) -> None
             watch_calls(live, lambda each: noted.append(each.duration), loop.time)
         )
         await asyncio.sleep(begun)
-        live.open("POST", "curl", None).provider = "oa"
+        live.open("POST", "curl", None).candidate = sample_candidate("oa")
         await asyncio.sleep(5)
         watching.cancel()
         return noted
@@ -94,7 +95,7 @@ def test_call_has_a_checkpoint_whenever_it_has_come_further() -> None:
         await asyncio.sleep(5)
         call.key = load(TEXT, file="routes.yaml", registry=discover()).keys["codex"]
         await asyncio.sleep(5)
-        call.provider = "oa"
+        call.candidate = sample_candidate("oa")
         await asyncio.sleep(5)
         call.status = 200
         await asyncio.sleep(5)
