@@ -63,7 +63,7 @@ from sidecar.proxy.attempt import Attempts
 from sidecar.proxy.attempt_usage import AttemptUsageReader
 from sidecar.proxy.dispatch import Dispatcher
 from sidecar.proxy.handler import Proxy
-from sidecar.proxy.in_flight import FinishedCalls, LiveCalls, OnFinished, watch_calls
+from sidecar.proxy.in_flight import FinishedCalls, LiveCall, LiveCalls, OnFinished, watch_calls
 from sidecar.proxy.services import Services
 from sidecar.routing.affinity import Affinity
 from sidecar.routing.model_list import ModelList
@@ -174,7 +174,9 @@ async def _make_services(
         dispatch=dispatch, model_list=model_list, live=live, callers=callers, bodies=bodies,
         child_keys=child_keys, ledger=ledger, owners=Owners(ledger, scheduler.engine),
         metrics=metrics, prices=prices, wall=time.time, draw=draw,
-        finished=_finished_calls(stack, callers, prices, configuration, ledger, metrics, published),
+        finished=_finished_calls(
+            stack, callers, prices, configuration, ledger, metrics, dispatch.pin_ended, published
+        ),
     )  # fmt: skip
 
 
@@ -255,12 +257,13 @@ def _live_calls(
 
 def _finished_calls(
     stack: AsyncExitStack, callers: Callers, prices: Prices, configuration: ConfigManager,
-    ledger: Ledger, metrics: Metrics, published: Sequence[OnFinished],
+    ledger: Ledger, metrics: Metrics, ended: Callable[[LiveCall], None],
+    published: Sequence[OnFinished],
 ) -> FinishedCalls:  # fmt: skip
     """Finished calls whose records are still to be made: before they are read, before another
     configuration is in force, and at the stop."""
     counted = (metrics.call_finished, ledger.note_times)
-    finished = stack.enter_context(FinishedCalls(callers, prices, counted, published))
+    finished = stack.enter_context(FinishedCalls(callers, prices, ended, counted, published))
     ledger.before_flush = metrics.before_render = finished.flush
     configuration.listeners.insert(0, lambda _: finished.flush())
     metrics.read("sidecar_caller_lookups_total", callers.results)

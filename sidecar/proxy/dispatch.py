@@ -44,9 +44,9 @@ class RetryState(Struct, eq=False):
 
     Attributes:
         began: When the call could be sent first, in monotonic seconds.
-        conversation: What is pinned to an upstream.
         candidates: The candidates that may still be tried.
-        had_choice: True if there was more than one at first.
+        conversation: What is pinned to an upstream as soon as one answers; None if there was only
+            one candidate at first.
         sticky_wait: Seconds that the first lease waits for the pinned upstream.
         wait_left: Seconds that the call may still wait for a lease; None before it waits.
         failures: The latest failure of each candidate that was tried.
@@ -59,10 +59,9 @@ class RetryState(Struct, eq=False):
     call: Call
     rewriter: Rewriter
     began: float
-    conversation: ConversationKey
     candidates: Sequence[Candidate]
-    had_choice: bool
-    sticky_wait: float
+    conversation: ConversationKey | None = None
+    sticky_wait: float = 0.0
     wait_left: float | None = None
     failures: list[AttemptResult] = []
     latest: AttemptResult | None = None
@@ -159,18 +158,15 @@ class Dispatcher:
     def _new_state(
         self, passage: Passage, call: Call, candidates: Sequence[Candidate], rewriter: Rewriter
     ) -> RetryState:
-        live, began, choice, sticky_wait = passage.live, self._clock(), len(candidates) > 1, 0.0
-        name = live.session or live.program
-        conversation = ConversationKey(call.key.name, name, call.model or "", bool(live.session))
-        if choice:
-            candidates, pinned = self.affinity.prefer_pinned(conversation, candidates)
+        live = passage.live
+        retry = RetryState(passage, live, call, rewriter, self._clock(), candidates)
+        if len(candidates) > 1:
+            retry.conversation = talk = _conversation(live, call)
+            retry.candidates, pinned = self.affinity.prefer_pinned(talk, candidates)
             # Only a named conversation is likely to have a warm cache at its pinned upstream.
-            sticky_wait = call.key.sticky_wait if pinned and conversation.is_named else 0.0
-        retry = RetryState(
-            passage, live, call, rewriter, began, conversation, candidates, choice, sticky_wait
-        )
+            retry.sticky_wait = call.key.sticky_wait if pinned and talk.is_named else 0.0
         if live.waits:  # for memory
-            retry.keep_client(began)
+            retry.keep_client(retry.began)
         return retry
 
     async def _lease(self, retry: RetryState) -> Lease | None:
@@ -277,9 +273,17 @@ class Dispatcher:
         if attempted.classification.error_class is ErrorClass.CLIENT_ERROR:
             self._release(retry, lease, attempted.spent, sent=True)
             return attempted
-        self.affinity.pin(retry.conversation, attempted.candidate, had_choice=retry.had_choice)
+        if retry.conversation is not None:
+            self.affinity.pin(retry.conversation, attempted.candidate)
         retry.passage.lease = lease
         return attempted
+
+    def pin_ended(self, live: LiveCall) -> None:
+        """Pin the conversation of a call that has ended: that of one without a choice is not pinned
+        before, as nothing needs it sooner."""
+        if live.call is not None and live.relayed_from is not None:
+            conversation = _conversation(live, live.call)
+            self.affinity.pin_ended(conversation, live.relayed_from, live.began, live.ended)
 
     def _release(
         self, retry: RetryState, lease: Lease, spent: AttemptUsage | None, *, sent: bool
@@ -336,6 +340,11 @@ class Dispatcher:
             return self._scheduler.is_offline or self._scheduler.has_answered(candidate)
 
         return best_failure(retry.failures, may_run)
+
+
+def _conversation(live: LiveCall, call: Call) -> ConversationKey:
+    name = live.session or live.program
+    return ConversationKey(call.key.name, name, call.model or "", bool(live.session))
 
 
 def _max_wait(retry: RetryState) -> float:

@@ -179,7 +179,7 @@ class LiveCall(Struct, eq=False):
     def record(self, now: float) -> CallRecord:
         """Return the call's record as of `now`, in monotonic seconds."""
         key, call, lookup, at = self.key, self.call, self.caller_lookup, self.candidate
-        name = group = vendor = urgency = dialect = endpoint = provider = credential = ""
+        name = group = vendor = urgency = dialect = endpoint = ""
         model, streaming, first_byte = None, False, self.first_byte
         if key is not None:
             name, group, vendor = key.name, key.group.name, key.group.vendor.name
@@ -187,8 +187,7 @@ class LiveCall(Struct, eq=False):
         if call is not None:
             dialect, endpoint = call.dialect.name, call.endpoint.name
             model, streaming = call.model, call.facts.streaming
-        if at is not None:
-            provider, credential = at.names
+        provider, credential = ("", "") if at is None else at.names
         served = self.model_served
         # By position, in the order of the fields: by name, 30 fields take eight times as long.
         return CallRecord(
@@ -294,16 +293,18 @@ class FinishedCalls:
     the end of the context does.
 
     Args:
+        ended: Called with each call.
         counted: Called with each record, without waiting for its caller (metrics, times of keys).
         published: Called with the records whose callers are known: most of a batch, or one.
     """
 
     def __init__(
-        self, callers: Callers, prices: Prices, counted: Sequence[Callable[[CallRecord], None]],
-        published: Sequence[OnFinished],
+        self, callers: Callers, prices: Prices, ended: Callable[[LiveCall], None],
+        counted: Sequence[Callable[[CallRecord], None]], published: Sequence[OnFinished],
     ) -> None:  # fmt: skip
         self._callers = callers
         self._prices = prices
+        self._ended = ended
         self._counted = counted
         self._published = published
         self._loop = asyncio.get_running_loop()
@@ -333,6 +334,7 @@ class FinishedCalls:
                 completed = self._callers.complete(record, call.caller_lookup, self._publish)
                 if completed is not None:
                     known.append(completed)
+                self._ended(call)
             except Exception:
                 log.exception("the record of call %s is incomplete", call.call_id)
         if known:
@@ -392,8 +394,7 @@ def _log_long_wait(call: LiveCall, waiter: Waiter, now: float) -> None:
 
 
 def _unended(call: LiveCall, now: float) -> CallRecord:
-    bills = call.call is not None and call.call.bills
-    state = UsageState.UNKNOWN if bills else UsageState.NONE
+    state = UsageState.UNKNOWN if call.call and call.call.bills else UsageState.NONE
     return structs.replace(
         call.record(now), outcome=Outcome.CUT, reason=KILLED, usage=None, usage_state=state
     )

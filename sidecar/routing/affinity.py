@@ -50,16 +50,27 @@ class Affinity:
             return candidates, bool(pinned)
         return [*pinned, *(c for c in candidates if c not in pinned)], True
 
-    def pin(self, conversation: ConversationKey, candidate: Candidate, *, had_choice: bool) -> None:
-        """Pin a conversation to the upstream of this candidate; `had_choice` if the call had
-        others, too."""
+    def pin(self, conversation: ConversationKey, candidate: Candidate) -> None:
+        """Pin a conversation to the upstream that answers its call, which had others, too."""
+        self._keep(conversation, candidate, self._clock())
+        if self._shared is not None and conversation.is_named:
+            self._shared.publish(conversation, candidate, AFFINITY_TTL_SECONDS)
+
+    def pin_ended(
+        self, conversation: ConversationKey, candidate: Candidate, began: float, ended: float
+    ) -> None:
+        """Pin a conversation to the upstream of an ended call, unless it was pinned since the call
+        began. No other process gets to know."""
+        pin = self._pinned.get(conversation)
+        if pin is None or pin[1] < began:
+            self._keep(conversation, candidate, ended)
+
+    def _keep(self, conversation: ConversationKey, candidate: Candidate, at: float) -> None:
         pinned = self._pinned
-        pinned[conversation] = candidate.names, self._clock()
+        pinned[conversation] = candidate.names, at
         pinned.move_to_end(conversation)
         if len(pinned) > MAX_PINNED:
             pinned.popitem(last=False)
-        if self._shared is not None and had_choice and conversation.is_named:
-            self._shared.publish(conversation, candidate, AFFINITY_TTL_SECONDS)
 
     def _find(
         self, conversation: ConversationKey, candidates: Sequence[Candidate]

@@ -259,6 +259,20 @@ async def test_session_stays_with_the_provider_that_served_it(
         assert homes == {"one", "two"}  # and conversations share both, by weight
 
 
+async def test_session_stays_with_its_only_provider_when_it_gets_a_choice(
+    tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor
+) -> None:
+    vendor.play(GOOD)
+    other.play(GOOD)
+    async with pair(tmp_path, vendor, other, routes="two") as proxy:
+        assert (await ask(proxy, session_id="a")).headers["x-sidecar-provider"] == "two"
+        assert await proxy.rewrite(
+            lambda before: before.replace("routes: [two]", "routes: [one, two]")
+        )
+        assert (await ask(proxy, session_id="b")).headers["x-sidecar-provider"] == "one"
+        assert (await ask(proxy, session_id="a")).headers["x-sidecar-provider"] == "two"
+
+
 async def test_sessions_are_spread_over_several_credentials(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from sidecar.callers.lookup import Callers
 from sidecar.pricing import price_list
 from sidecar.pricing.prices import Prices
-from sidecar.proxy.in_flight import FinishedCalls, LiveCalls
+from sidecar.proxy.in_flight import FinishedCalls, LiveCall, LiveCalls
 from sidecar.records import CallRecord
 
 
@@ -19,6 +19,7 @@ async def test_failing_listener_keeps_no_record_from_the_others(
 ) -> None:
     counted: list[CallRecord] = []
     published: list[CallRecord] = []
+    ended: list[LiveCall] = []
 
     def fail(*_: CallRecord) -> None:
         raise RuntimeError("broken")
@@ -33,7 +34,11 @@ async def test_failing_listener_keeps_no_record_from_the_others(
         caplog.at_level(logging.ERROR, "sidecar"),
         Callers(asyncio.get_running_loop().time, None) as callers,
         FinishedCalls(
-            callers, Prices(price_list.load(), lambda: 0.0), (counted.append,), (fail, publish)
+            callers,
+            Prices(price_list.load(), lambda: 0.0),
+            ended.append,
+            (counted.append,),
+            (fail, publish),
         ) as finished,
     ):
         for each in calls:
@@ -41,5 +46,6 @@ async def test_failing_listener_keeps_no_record_from_the_others(
             finished.add(each)
         assert not published
     assert counted == published
+    assert ended == calls
     assert [record.call_id for record in counted] == ids
     assert f"the record of call {' '.join(ids)} is incomplete" in caplog.text

@@ -60,10 +60,8 @@ class Process:
         ordered, pinned = self.affinity.prefer_pinned(talk, of or [self.a, self.b, self.login])
         return ordered[0].provider.name, pinned
 
-    def serve(
-        self, at: Candidate, talk: ConversationKey = TALK, *, had_choice: bool = True
-    ) -> None:
-        self.affinity.pin(talk, at, had_choice=had_choice)
+    def serve(self, at: Candidate, talk: ConversationKey = TALK) -> None:
+        self.affinity.pin(talk, at)
 
     @property
     def facts(self) -> list[str]:
@@ -123,7 +121,7 @@ async def test_pin_is_published_again_when_half_of_its_time_has_passed(server: s
 async def test_pin_of_a_call_without_a_session_or_a_choice_is_not_published(server: str) -> None:
     async with namespace(server) as found:
         one = await join(found, "ONE")
-        one.serve(one.b, had_choice=False)
+        one.affinity.pin_ended(TALK, one.b, found.clock(), found.clock())
         one.serve(one.b, ConversationKey("laptop", "codex/1.0", "gpt-5", is_named=False))
         assert one.facts == []
         assert not one.engine.facts.has_unsent
