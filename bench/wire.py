@@ -50,7 +50,7 @@ async def relay(upstream: Upstream, url: str, request: AgentRequest) -> RelayedR
         await response.prepare(request)
         while piece := await reply.read():
             await response.write(piece)
-        await response.write_eof()
+        response.end()
     finally:
         reply.close()
     return response

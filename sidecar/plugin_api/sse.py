@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -147,7 +147,8 @@ class SseMeter(BaseMeter):
     _latest = b""
     _given_up = False
     _begun = False
-    _is_between_events = False
+    _decode_ordinary: Callable[[bytes], object] | None = None
+    """Decodes an ordinary event; None within an event, and before the first one."""
     _large: _LargeEvent | None = None
     _dispatched = True
     _finished = False
@@ -181,15 +182,14 @@ class SseMeter(BaseMeter):
 
         Events that arrive in one piece are not copied.
         """
-        ordinary = self.ordinary
+        decode = self._decode_ordinary
         if (
-            ordinary is not None
-            and self._is_between_events
-            and len(line := data.removeprefix(self.ordinary_start)) < len(data)
+            decode is not None
+            and (line := data.removeprefix(self.ordinary_start)) is not data
             and data.endswith(_USUAL_ENDS)
         ):
             try:
-                ordinary.decode(line)
+                decode(line)
             except _UNREADABLE:
                 pass
             else:
@@ -204,7 +204,8 @@ class SseMeter(BaseMeter):
             self._collect(data)
         else:
             self._events(data)
-        self._is_between_events = self._begun and not self._tail and self._large is None
+        is_between = self._begun and not self._tail and self._large is None
+        self._decode_ordinary = self.ordinary.decode if is_between and self.ordinary else None
         return False
 
     def usage(self) -> Usage | None:

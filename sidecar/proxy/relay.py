@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 
@@ -35,6 +36,7 @@ from sidecar.scheduling.lease import Lease
 
 MAX_TRANSFORMED_BYTES = 64 << 20
 """Bytes of a response other than a stream that are read before it is transformed."""
+_ENDED_EARLY = "its stream ended before its answer did"
 LINGER_SECONDS = 5.0
 """Seconds for which a slow client may read the last bytes of a truncated response."""
 
@@ -73,6 +75,11 @@ class Relay:
     _masking: ErrorEventMask | None = None
     _transforms: ResponseTransforms | None = None
     _changing: tuple[StreamFilter | ResponseTransforms, ...] = ()
+    _put: Callable[[bytes, bytes], bool]
+    _may_be_cut = True
+    """Whether a response whose bytes have all arrived may prove to be truncated."""
+    _keeps_ordinary = False
+    """Whether an event that the meter finds ordinary stays as it is. Never so for the first."""
 
     def __init__(self, request: AgentRequest) -> None:
         self._request = request
@@ -108,8 +115,7 @@ class Relay:
     async def fail(self, event: bytes) -> RelayedResponse:
         """End with an error event a stream that was begun and has no response."""
         assert self.response is not None  # noqa: S101 - it was begun
-        await self.response.write(event)
-        await self.response.write_eof()
+        self.response.end(event)
         self.end = RelayEnd.COMPLETE
         return self.response
 
@@ -136,25 +142,28 @@ class Relay:
             if masking is not None:
                 body = self._filtered(body)
             return await self.send(reply.status, reply.head.reason, headers, body, length)
-        self._changing = tuple(filter(None, (hiding, transforms)))
+        if hiding is not None or transforms is not None:
+            self._changing = tuple(filter(None, (hiding, transforms)))
+        # Of these, only what follows the last byte shows whether they are complete.
+        self._may_be_cut = transforms is not None or _ends_by_close(reply)
         response = self.response or await self._start(reply, headers, length)
+        self._put = response.put
         try:
             while not await reply.pass_on(self._pass_on):
                 await response.drained()
+            if not response.is_complete:
+                if _ends_by_close(reply) and meter.unfinished:
+                    raise UpstreamError(Fault.CLOSED, _ENDED_EARLY, sent=True)
+                self._end_body(response, b"")
         except UpstreamError as error:
             self.end, self.fault = RelayEnd.TRUNCATED, str(error)
-            return response
-        if _ends_by_close(reply) and meter.unfinished:
-            self.end, self.fault = RelayEnd.TRUNCATED, "its stream ended before its answer did"
-            return response
-        try:
-            await self._let_go(response, complete=True)
-        except UpstreamError as error:
-            self.end, self.fault = RelayEnd.TRUNCATED, str(error)
-            return response
-        await response.write_eof()
-        self.end = RelayEnd.COMPLETE
         return response
+
+    def _end_body(self, response: RelayedResponse, data: bytes) -> None:
+        """Send the last bytes, what the filters held, and the end. Raises `UpstreamError` if the
+        transforms fail."""
+        response.end(data + self._held(complete=True))
+        self.end = RelayEnd.COMPLETE
 
     async def _start(
         self, reply: Reply, headers: HeadFields, length: int | None
@@ -163,7 +172,8 @@ class Relay:
         fail at the first bytes."""
         begun = b""
         if self._transforms is not None or reply.peeked:
-            begun = self._changed(await reply.read())
+            data = await reply.read()
+            begun = self._changed(data, is_ordinary=self._meter.feed(data) is True)
         response = RelayedResponse(reply.status, reply.head.reason, headers, length)
         self.response = response
         await response.prepare(self._request, begun)
@@ -188,36 +198,43 @@ class Relay:
                 body = part.feed(body) + part.rest()
         return body
 
-    def _pass_on(self, data: bytes, chunk: bytes = b"") -> bool:
-        """Send the next bytes, in the chunk that they came in if they stay as they are. Return
-        False if the client reads slowly."""
-        assert self.response is not None  # noqa: S101 - it was begun
-        changed = self._changed(data)
-        return self.response.put(changed, chunk if changed is data else b"")
+    def _pass_on(self, data: bytes, chunk: bytes = b"", *, is_last: bool = False) -> bool:
+        """Meter and send the next bytes, in the chunk that they came in if they stay as they are;
+        the last ones with the end. Return False if the client reads slowly."""
+        is_ordinary = self._meter.feed(data) is True  # a plugin may return what it likes
+        if is_ordinary and self._keeps_ordinary and not is_last:
+            self.passed += len(data)
+            return self._put(data, chunk)
+        changed = self._changed(data, is_ordinary=is_ordinary)
+        if is_last and not self._may_be_cut and self.response is not None:
+            self._end_body(self.response, changed)
+            return True
+        return self._put(changed, chunk if changed is data else b"")
 
-    def _changed(self, data: bytes) -> bytes:
-        """Meter the next bytes; return what they are for the client."""
+    def _changed(self, data: bytes, *, is_ordinary: bool) -> bytes:
+        """Return what the next bytes are for the client. `is_ordinary` is whether the meter found
+        that they are one event, which reports no error."""
         if self.first_byte is None:
             self.first_byte = self._request.connection.loop.time()
         self.passed += len(data)
-        is_ordinary = self._meter.feed(data) is True  # a plugin may return what it likes
         masking = self._masking
         if masking is not None and not (is_ordinary and masking.is_between_events):
             data = masking.feed(data)
-        if self._changing:  # a loop over nothing makes an iterator
-            for part in self._changing:
-                data = part.feed(data)
+        for part in self._changing:
+            data = part.feed(data)
+        between = masking is None or masking.is_between_events
+        self._keeps_ordinary = between and not self._changing
         return data
 
-    async def _let_go(self, response: RelayedResponse, *, complete: bool) -> None:
-        """Send the bytes that the filters held, after the last byte of the stream."""
+    def _held(self, *, complete: bool) -> bytes:
+        """Return the bytes that the filters held, after the last byte of the stream. Raises
+        `UpstreamError` if the transforms fail at them."""
         rest = b"" if self._masking is None else self._masking.rest()
         if self._hiding is not None:
             rest = self._hiding.feed(rest) + self._hiding.rest()
         if self._transforms is not None:
             rest = self._transforms.feed(rest) + self._transforms.end(complete=complete)
-        if rest:
-            await response.write(rest)
+        return rest
 
     async def truncate(self, dialect: Dialect, endpoint: Endpoint, meter: Meter, why: LocalReply,
                   call_id: str) -> RelayedResponse:  # fmt: skip
@@ -226,17 +243,18 @@ class Relay:
         transport = self._request.transport
         if response is None:
             raise RuntimeError("nothing was started that could be cut")
-        if transport is None or transport.is_closing():
+        if transport is None or transport.is_closing() or response.is_complete:
             return response
         with suppress(UpstreamError):  # a transform that failed has no rest
-            await self._let_go(response, complete=False)
+            if held := self._held(complete=False):
+                await response.write(held)
         event = b""
         if meter.at_boundary or self._transforms is not None:
             event = dialect.error_event(endpoint, why, call_id)
             if event:
                 await response.write(event)
                 if dialect.has_failed_end(endpoint):
-                    await response.write_eof()
+                    response.end()
         if response.ends_by_close and not event:
             _reset(transport)
             return response

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar import Endpoint, ModelAt
+from sidecar.http.wire.framing import chunk_of
 from sidecar.masking import MIN_CREDENTIAL_CHARS, CredentialMask
 from sidecar.plugin_api.manager import discover
 from sidecar.plugin_api.sse import EventSplitter
@@ -234,10 +235,13 @@ class Counting(BaseMeter):
 def test_only_true_of_a_meter_makes_an_event_pass_without_the_mask() -> None:
     relay = Relay(cast(Any, None))
     relay.first_byte, relay._meter = 0.0, Counting()
-    relay._masking = filter_of("openai", CREDENTIAL)
+    relay._masking, relay._keeps_ordinary = filter_of("openai", CREDENTIAL), True
+    passed: dict[bytes, bytes] = {}
+    relay._put = lambda data, chunk: passed.setdefault(data, chunk) == b""
     error = b'data: {"error":{"message":"%b"}}\n\n'
-    masked = error % (b"*" * len(CREDENTIAL))
-    assert relay._changed(error % CREDENTIAL.encode()) == masked
+    event = error % CREDENTIAL.encode()
+    relay._pass_on(event, chunk_of(event))
+    assert passed == {error % (b"*" * len(CREDENTIAL)): b""}
 
 
 @given(text=CREDENTIALS, data=st.data())

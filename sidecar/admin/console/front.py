@@ -159,7 +159,7 @@ class Console:
             self._context.sessions.listening(session, listener.woken.set),
         ):
             await self._tell(response, session, listener)
-        await response.write_eof()
+        response.end()
         return response
 
     async def _tell(self, response: RelayedResponse, session: Session, listener: Listener) -> None:

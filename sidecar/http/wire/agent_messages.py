@@ -157,10 +157,13 @@ class RelayedResponse:
         """Wait until the client has read enough. Raises `ConnectionError` when it is gone."""
         await self._connection.drained()
 
-    async def write_eof(self) -> None:
-        """End the body."""
+    def end(self, data: bytes = b"") -> None:
+        """End the body, in one write with its last bytes. Raises `ConnectionError` when the client
+        is gone."""
         if self._chunked:
-            self._open_transport().write(LAST_CHUNK)
+            data = _last_chunks(data)
+        if data:
+            self._open_transport().write(data)
         self.is_complete = True
 
     def _open_transport(self) -> asyncio.Transport:
@@ -193,8 +196,10 @@ class RelayedResponse:
         request.keep_alive = stays
         if stays != modern:
             lines += b"Connection: keep-alive\r\n" if stays else b"Connection: close\r\n"
-        if self._chunked:
-            data = (chunk_of(data) if data else b"") + (LAST_CHUNK if is_whole else b"")
+        if self._chunked and is_whole:
+            data = _last_chunks(data)
+        elif self._chunked and data:
+            data = chunk_of(data)
         first, transport = _status_line(self.status, self._reason, modern), self._open_transport()
         if len(data) <= INLINE_BODY_BYTES:
             transport.write(b"%b%b\r\n%b" % (first, lines, data))
@@ -222,6 +227,10 @@ class LocalResponse:
         response = RelayedResponse(self.status, "", fields, len(self.body))
         await response.send(request, b"" if request.method == "HEAD" else self.body)
         return response
+
+
+def _last_chunks(data: bytes) -> bytes:
+    return chunk_of(data) + LAST_CHUNK if data else LAST_CHUNK
 
 
 @lru_cache(maxsize=1)

@@ -53,9 +53,9 @@ class ChunkEvents(ParserEvents):
 class Sink(Protocol):
     """Takes the next bytes of a body."""
 
-    def __call__(self, data: bytes, chunk: bytes = b"", /) -> bool:
-        """Take the next bytes; `chunk` is the chunk that they came in, if they came as one. Return
-        False to take no more for now."""
+    def __call__(self, data: bytes, chunk: bytes = b"", /, *, is_last: bool = False) -> bool:
+        """Take the next bytes; `chunk` is the chunk that they came in, if they came as one. None
+        follow after the last ones. Return False to take no more for now."""
 
 
 class IncomingBody(Struct, eq=False):
@@ -77,7 +77,7 @@ class IncomingBody(Struct, eq=False):
     size: int = 0
     is_complete: bool = False
     _waiter: asyncio.Future[None] | None = None
-    _sink: Sink | None = None
+    _sink: Sink | None = None  # while there is one, nothing is unread, and there is no error
     _error: Exception | None = None
     _into: BytesIO | None = None
 
@@ -115,10 +115,8 @@ class IncomingBody(Struct, eq=False):
         """Do what `feed` and `deliver` do, for the only bytes of a read, which came as `chunk`:
         without a list of pieces. Return whether too many are unread."""
         sink = self._sink
-        if sink is None or self.pieces or self._error is not None:
-            is_too_much = self.feed(data)
-            self.deliver()
-            return is_too_much
+        if sink is None:
+            return self.feed(data)
         try:
             if sink(data, chunk):
                 return False
@@ -137,7 +135,7 @@ class IncomingBody(Struct, eq=False):
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         try:
-            if sink(data):
+            if sink(data, is_last=self.is_complete):
                 return
         except Exception as error:  # noqa: BLE001 - `pass_on` raises it
             self._error = error
@@ -162,7 +160,7 @@ class IncomingBody(Struct, eq=False):
     def fail(self, error: Exception) -> None:
         """Mark that the rest never arrives. The first error stays."""
         if not self.is_complete and self._error is None:
-            self._error = error
+            self._error, self._sink = error, None
             self._wake()
 
     def take(self) -> bytes:
@@ -216,7 +214,7 @@ class IncomingBody(Struct, eq=False):
         self._sink = sink
         try:
             while True:
-                if self.pieces and not sink(self.take()):
+                if self.pieces and not sink(self.take(), is_last=self.is_complete):
                     return False
                 if self._error is not None:
                     raise self._error
@@ -320,19 +318,20 @@ def only_chunk(data: bytes) -> bytes:
     last chunk, which is empty, is another form."""
     line = _size_line(len(data))
     begin = len(line)
-    if line and data[:begin].lower() == line and data[-2:] == b"\r\n":
+    if data[:begin].lower() == line and data[-2:] == b"\r\n":
         return data[begin:-2]
     return b""
 
 
 @lru_cache(maxsize=4096)
 def _size_line(total: int) -> bytes:
-    """Return the size line of the only chunk that takes so many bytes in all; b"" if none does."""
+    """Return the size line of the only chunk that takes so many bytes in all; if none does, what
+    nothing in lower case begins with."""
     for digits in range(1, len(b"%x" % total) + 1):
         size = total - digits - 4
         if size > 0 and len(line := b"%x\r\n" % size) == digits + 2:
             return line
-    return b""
+    return b"X"
 
 
 LAST_CHUNK = b"0\r\n\r\n"

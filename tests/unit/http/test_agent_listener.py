@@ -186,7 +186,7 @@ async def test_response_is_framed_for_the_version_of_its_client(
         await response.prepare(request)
         for piece in (b"h", b"i"):
             await response.write(piece)
-        await response.write_eof()
+        response.end()
         return response
 
     async with listening(stream) as here, connected(here.port) as line:
@@ -210,7 +210,7 @@ async def test_first_bytes_of_a_stream_are_sent_with_its_head() -> None:
         response = RelayedResponse(200, "", [], None)
         await response.prepare(request, b"one")
         await gone.wait()
-        await response.write_eof()
+        response.end()
         return response
 
     async with listening(stream) as here:

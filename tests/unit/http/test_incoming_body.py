@@ -26,7 +26,7 @@ async def passed_on(
     """Return the calls of the sink. It refuses to take more where `accepts` is false."""
     body, calls, left = IncomingBody(lambda: None), [], list(accepts)
 
-    def sink(data: bytes, chunk: bytes = b"") -> bool:
+    def sink(data: bytes, chunk: bytes = b"", *, is_last: bool = False) -> bool:
         assert chunk in {b"", chunk_of(data)}
         calls.append(data)
         return left.pop() if left else True
@@ -67,7 +67,7 @@ def test_failed_body_raises_after_its_last_piece() -> None:
     async def failing() -> None:
         body, calls = IncomingBody(lambda: None), []
 
-        def sink(data: bytes, _: bytes = b"") -> bool:
+        def sink(data: bytes, _: bytes = b"", *, is_last: bool = False) -> bool:
             calls.append(data)
             return True
 
@@ -94,7 +94,7 @@ def test_error_of_a_sink_is_raised_to_the_task_and_ends_the_body(*, is_only: boo
     async def failing() -> None:
         body, calls = IncomingBody(lambda: None), []
 
-        def sink(data: bytes, _: bytes = b"") -> bool:
+        def sink(data: bytes, _: bytes = b"", *, is_last: bool = False) -> bool:
             calls.append(data)
             raise ConnectionResetError("the client left")
 

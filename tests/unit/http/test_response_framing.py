@@ -186,6 +186,7 @@ def test_only_chunk_is_found_for_each_size_and_in_nothing_longer_or_shorter(size
     whole = chunk_of(data)
     assert only_chunk(whole) == only_chunk(b"%X\r\n%b\r\n" % (size, data)) == data
     assert not any(map(only_chunk, (whole[1:], whole[:-1], b"0" + whole, whole + b"\n")))
+    assert not any(only_chunk(each + data + b"\r\n") for each in (b"", b"-", b"x", b"X"))
 
 
 @pytest.mark.parametrize("coding", [b"", b"Transfer-Encoding: gzip\r\n", b"Connection: close\r\n"])
