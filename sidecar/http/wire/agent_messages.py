@@ -19,6 +19,7 @@ from sidecar.records import program_of
 
 _WITHOUT_BODY = frozenset({*range(100, 200), 204, 304})
 _DATES = (b"Date: ", b"date: ")
+_VERSIONS = frozenset({"1.0", "1.1"})
 
 
 class ResponseSink(Protocol):
@@ -45,16 +46,20 @@ class RequestHead:
         headers: The fields by name.
         version: The version of HTTP.
         is_http10: Whether the client cannot read chunks, nor interim answers.
+        is_served: Whether requests of this version are answered.
         size: The bytes that the fields take.
         program: The first product of the `User-Agent`; "" without one.
         caller: What the proxy derived from the fields; None before.
     """
 
-    __slots__ = ("caller", "fields", "headers", "is_http10", "program", "size", "version")
+    __slots__ = (
+        "caller", "fields", "headers", "is_http10", "is_served", "program", "size", "version",
+    )  # fmt: skip
 
     def __init__(self, version: str, fields: Fields) -> None:
         self.version = version
         self.is_http10 = version == "1.0"
+        self.is_served = version in _VERSIONS
         self.fields = fields
         self.headers = CIMultiDictProxy(CIMultiDict(decoded(fields)))
         self.size = sum([len(name) + len(value) + 4 for name, value in fields])
@@ -193,7 +198,8 @@ class RelayedResponse:
             self.ends_by_close = not modern
             stays = stays and modern
             lines += b"Transfer-Encoding: chunked\r\n" if modern else b""
-        request.keep_alive = stays
+        if not stays:
+            request.keep_alive = False
         if stays != modern:
             lines += b"Connection: keep-alive\r\n" if stays else b"Connection: close\r\n"
         if self._chunked and is_whole:

@@ -37,7 +37,6 @@ AgentHandler = Callable[[AgentRequest], Awaitable[AgentResponse]]
 Refuse = Callable[[ErrorKind | None], LocalResponse]
 """Makes the response to a malformed request, to an internal error, or (None) to a version of HTTP
 that is not served. A request line without a version is read as HTTP/0.9."""
-_VERSIONS = frozenset({"1.0", "1.1"})
 
 log = logging.getLogger("sidecar.http.server")
 
@@ -158,12 +157,12 @@ class AgentConnection(RequestReader):
             else:
                 if server.closing:
                     request.keep_alive = False
-                is_served = request.head.version in _VERSIONS
-                handle = server.handler if is_served else self._refuse_version
+                handle = server.handler if request.head.is_served else self._refuse_version
                 response = await handle(request)
                 if isinstance(response, LocalResponse):
                     response = await response.send(request)
-                stays = response.is_complete and request.keep_alive and request.content.is_complete
+                # It says so only if the request was read to its end, and no stop has begun.
+                stays = response.is_complete and request.keep_alive
         except ConnectionError:
             self.abort()  # the client left
             return
@@ -172,7 +171,7 @@ class AgentConnection(RequestReader):
             await self._answer_failure(request)
         finally:
             self.task = self._current = None
-        if not stays or (server.closing and not self._queue):
+        if not stays:
             self._close(request)
             return
         until = self.deadline = self.loop.time() + KEEP_ALIVE_SECONDS

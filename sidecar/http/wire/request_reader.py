@@ -172,8 +172,7 @@ class RequestReader(WireProtocol, ParserEvents):
         arriving, left = self._arriving, self._body_left
         if arriving is None:
             repeated = self._repeated
-            found = None if repeated is None or self._in_head else repeated.find(data)
-            if repeated is None or found is None:
+            if repeated is None or self._in_head or (found := repeated.find(data)) is None:
                 return data
             left, start = found
             data, head, room = data[start:], self._head, self._adjust_reading
