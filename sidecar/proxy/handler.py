@@ -26,7 +26,7 @@ from sidecar.proxy.attempt import AttemptResult
 from sidecar.proxy.deferred_usage import Deferred
 from sidecar.proxy.in_flight import LiveCall
 from sidecar.proxy.metering import ResponseMeter, read_meter
-from sidecar.proxy.relay import Passage, Relay, RelayEnd
+from sidecar.proxy.relay import COMPLETE, TRUNCATED, Passage, Relay
 from sidecar.proxy.services import Services
 from sidecar.proxy.stream.keepalive import cannot_follow, fail
 from sidecar.records import Outcome, Usage, UsageState
@@ -51,6 +51,8 @@ _NO_PROVIDER = frozenset({
     ErrorKind.CREDENTIAL_REJECTED, ErrorKind.UNAVAILABLE,
 })  # fmt: skip
 """Local replies to a valid call that no provider could serve: its outcome is an upstream error."""
+# Bound here, as Python 3.11 takes 0.2 µs to find a member of an enum.
+_OK, _REPORTED = Outcome.OK, UsageState.REPORTED
 _PROBE_METHODS = frozenset({"GET", "HEAD"})
 
 
@@ -179,7 +181,7 @@ class Proxy:
     def _answer(self, passage: Passage, body: bytes) -> AgentResponse:
         """Return a successful answer of Sidecar's own."""
         live = passage.live
-        live.outcome, live.status = Outcome.OK, 200
+        live.outcome, live.status = _OK, 200
         return proxy_responses.complete_response(body, live)
 
     async def _pass_on(
@@ -211,11 +213,11 @@ class Proxy:
             kind = ErrorKind.UPSTREAM_TIMEOUT if timed_out else ErrorKind.UPSTREAM_INVALID
             raise ProxyError(kind, f"{live.provider}: {error}") from error
         live.status = response.status
-        if relay.end is RelayEnd.TRUNCATED:
+        if relay.end is TRUNCATED:
             live.outcome, live.reason = Outcome.CUT, relay.fault
             why = LocalReply(ErrorKind.UPSTREAM_UNREACHABLE, f"{live.provider}: {relay.fault}")
             return await relay.truncate(call.dialect, call.endpoint, meter, why, live.call_id)
-        live.outcome = Outcome.OK
+        live.outcome = _OK
         return response
 
     async def _pass_on_local(self, passage: Passage, call: Call, answer: bytes) -> AgentResponse:
@@ -269,7 +271,7 @@ class Proxy:
         """Settle a call whose response was relayed: reported usage replaces the estimate."""
         live, services = passage.live, self._services
         candidate = live.relayed_from
-        whole, sent = passage.relay.end is RelayEnd.COMPLETE, passage.sent or call
+        whole, sent = passage.relay.end is COMPLETE, passage.sent or call
         provider = None if candidate is None else candidate.provider
         retold = read_meter(live, sent, provider, meter, whole=whole)
         services.live.close(live)
@@ -277,7 +279,7 @@ class Proxy:
         if lease is not None:
             if lease.option.has_budget:  # else it is priced with its record
                 live.price(services.prices)
-            is_whole = live.usage_state is UsageState.REPORTED
+            is_whole = live.usage_state is _REPORTED
             counted = services.scheduler.settle(
                 lease, call, live.usage, live.cost, complete=is_whole
             )

@@ -18,6 +18,8 @@ from sidecar.records import Outcome, Usage, UsageState
 from sidecar.routing.call import Call
 
 EVENTS, JSON = "text/event-stream", "application/json"
+# Bound here, as Python 3.11 takes 0.2 µs to find a member of an enum.
+_OK, _CANCELLED, _REPORTED = Outcome.OK, Outcome.CANCELLED, UsageState.REPORTED
 _FIRST = re.compile(
     rb"(?P<json>(?:\xef\xbb\xbf)?\s*[{\[])"
     rb"|(?P<events>(?:\xef\xbb\xbf)?[\r\n]*(?:(?:data|event|id|retry)?:|data[\r\n]))"
@@ -209,7 +211,7 @@ def read_meter(
         unknown = f"whether the response of call {live.call_id} is complete is unknown"
         log_plugin_error(error, call.dialect, "meter", unknown)
     if live.usage is not None:
-        live.usage_state = UsageState.REPORTED if complete else UsageState.PARTIAL
+        live.usage_state = _REPORTED if complete else UsageState.PARTIAL
     elif call.bills and not retold:
         live.usage_state = UsageState.UNKNOWN
     return usage if retold and complete else None
@@ -218,13 +220,15 @@ def read_meter(
 def _read_end(live: LiveCall, meter: ResponseMeter, *, whole: bool) -> bool:
     """Set model, outcome and reason from the response; return whether it is complete."""
     chosen = meter.chosen()
-    if model := chosen.model:
+    # The name that the provider was asked for is known already.
+    asked = live.candidate
+    if (model := chosen.model) and (asked is None or model != asked.model):
         live.model_named = meter.masked(model)
     error = chosen.error
-    if live.outcome is Outcome.CANCELLED and chosen.finished:
+    if live.outcome is _CANCELLED and chosen.finished:
         # Some clients disconnect as soon as they have read the terminal event.
-        live.outcome = Outcome.OK
-    if error is not None and live.outcome is Outcome.OK:
+        live.outcome = _OK
+    if error is not None and live.outcome is _OK:
         live.outcome = Outcome.UPSTREAM_ERROR
         live.reason = f"in its answer: {code_word(meter.masked(error))}"
     return meter.complete(whole=whole)

@@ -52,6 +52,10 @@ class RelayEnd(Enum):
     """The response did not end: the client disconnected, or Sidecar ended the call."""
 
 
+COMPLETE, TRUNCATED = RelayEnd.COMPLETE, RelayEnd.TRUNCATED
+"""Bound here, as Python 3.11 takes 0.2 µs to find a member of an enum."""
+
+
 class Relay:
     """Relays one response to one client.
 
@@ -97,7 +101,7 @@ class Relay:
         self.response = response
         self.passed = len(body)
         await response.send(self._request, body)
-        self.end = RelayEnd.COMPLETE
+        self.end = COMPLETE
         return response
 
     async def begin(self, headers: HeadFields) -> None:
@@ -116,7 +120,7 @@ class Relay:
         """End with an error event a stream that was begun and has no response."""
         assert self.response is not None  # noqa: S101 - it was begun
         self.response.end(event)
-        self.end = RelayEnd.COMPLETE
+        self.end = COMPLETE
         return self.response
 
     async def run(
@@ -156,14 +160,14 @@ class Relay:
                     raise UpstreamError(Fault.CLOSED, _ENDED_EARLY, sent=True)
                 self._end_body(response, b"")
         except UpstreamError as error:
-            self.end, self.fault = RelayEnd.TRUNCATED, str(error)
+            self.end, self.fault = TRUNCATED, str(error)
         return response
 
     def _end_body(self, response: RelayedResponse, data: bytes) -> None:
         """Send the last bytes, what the filters held, and the end. Raises `UpstreamError` if the
         transforms fail."""
         response.end(data + self._held(complete=True))
-        self.end = RelayEnd.COMPLETE
+        self.end = COMPLETE
 
     async def _start(
         self, reply: Reply, headers: HeadFields, length: int | None

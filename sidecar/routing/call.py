@@ -41,6 +41,8 @@ MAX_SESSION_CHARS = 256
 
 _URGENCIES = {each.name.lower(): each for each in Urgency}
 _NO_FACTS = Facts()
+# Bound here, as Python 3.11 takes 0.2 µs to find a member of an enum.
+_BODY, _INTERACTIVE = ModelAt.BODY, Urgency.INTERACTIVE
 _READ = frozenset({ModelAt.BODY, ModelAt.FORM, ModelAt.EACH, ModelAt.PATH})
 
 
@@ -228,7 +230,7 @@ async def _read_body(
     """Read a body into `held`, and decode it if routing needs it."""
     content, maximum = request.content, caller.snapshot.server.max_body
     length = content.length
-    if form.urgency is Urgency.INTERACTIVE:
+    if form.urgency is _INTERACTIVE:
         held.rank = 1
     held.max_wait = caller.key.max_wait
     if length is not None:
@@ -288,7 +290,7 @@ def _read_facts(
 ) -> tuple[Facts, tuple[int, int] | None]:
     endpoint = form.endpoint
     at = endpoint.model_at
-    if at is ModelAt.BODY or at is ModelAt.EACH:
+    if at is _BODY or at is ModelAt.EACH:
         facts = form.dialect.read(endpoint, decoded)
         if not facts.models and not endpoint.optional_model:
             raise ProxyError(
