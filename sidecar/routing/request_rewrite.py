@@ -35,8 +35,8 @@ class Rewriter(Struct, eq=False):
     _call: Call
     _stream: IncomingBody | None
     consumed: bool = False
-    _bodies: dict[str, bytes] = {}
-    _bodies_with_option: dict[str | None, bytes | None] = {}
+    _edited: dict[tuple[str | None, bool], bytes | None] = {}
+    """Bodies by their model, and whether they have the option."""
 
     @property
     def broken(self) -> bool:
@@ -45,8 +45,7 @@ class Rewriter(Struct, eq=False):
 
     def forget_copies(self) -> None:
         """Drop the edited bodies; they are made again on demand."""
-        self._bodies.clear()
-        self._bodies_with_option.clear()
+        self._edited.clear()
 
     def edits(self, candidate: Candidate) -> bool:
         """Return whether this candidate gets an edited copy of the body."""
@@ -94,12 +93,11 @@ class Rewriter(Struct, eq=False):
         call, model = self._call, candidate.model
         if not self._may_inject(candidate):
             return None
-        if model not in self._bodies_with_option:
+        kept = (model, True)
+        if kept not in self._edited:
             body = self._renamed(model) if self.renames(model) else call.decoded_body
-            self._bodies_with_option[model] = (
-                self._inject_option(body) if isinstance(body, bytes) else None
-            )
-        return self._bodies_with_option[model]
+            self._edited[kept] = self._inject_option(body) if isinstance(body, bytes) else None
+        return self._edited[kept]
 
     def _inject_option(self, body: bytes) -> bytes | None:
         dialect = self._call.dialect
@@ -192,9 +190,11 @@ class Rewriter(Struct, eq=False):
         )
 
     def _spliced(self, model: str, asked: str) -> bytes:
-        if model not in self._bodies:
-            self._bodies[model] = splice_model(self._call.decoded_body, asked, model)
-        return self._bodies[model]
+        body = self._edited.get((model, False))
+        if body is None:
+            body = splice_model(self._call.decoded_body, asked, model)
+            self._edited[model, False] = body
+        return body
 
 
 def secret_of(candidate: Candidate, vault: Vault) -> Secret | None:
