@@ -253,13 +253,12 @@ class Proxy:
         """Settle the call, and pass it to `FinishedCalls`, which makes its record."""
         live, services, lease = passage.live, self._services, passage.lease
         live.first_byte = passage.relay.first_byte
+        services.live.close(live)
         try:
             if passage.meter is not None and live.call is not None:
                 self._settle(passage, live.call, passage.meter)
-            else:
-                services.live.close(live)
-                if lease is not None:
-                    lease.refund(sent=True)  # the response redirects elsewhere: it was not relayed
+            elif lease is not None:
+                lease.refund(sent=True)  # the response redirects elsewhere: it was not relayed
         finally:
             if lease is not None and not lease.ended:
                 lease.keep()  # an error above must not leave the lease open
@@ -274,7 +273,6 @@ class Proxy:
         whole, sent = passage.relay.end is COMPLETE, passage.sent or call
         provider = None if candidate is None else candidate.provider
         retold = read_meter(live, sent, provider, meter, whole=whole)
-        services.live.close(live)
         counted, lease = None, passage.lease
         if lease is not None:
             if lease.option.has_budget:  # else it is priced with its record

@@ -10,7 +10,7 @@ from sidecar.records import Cost, Usage
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 from sidecar.scheduling.cooldown import Cooldown
-from sidecar.scheduling.estimates.money import LEAST_NANO_DOLLARS, Pricing, unpriced_amount
+from sidecar.scheduling.estimates.money import LEAST_NANO_DOLLARS, Pricing
 from sidecar.scheduling.estimates.tokens import Estimates, estimate_tokens
 from sidecar.scheduling.lease import AdmissionOption
 from sidecar.scheduling.limiter import Demand, Limiter, LimitUnit, demand_of
@@ -64,10 +64,14 @@ def used_demand(
 
     Args:
         estimate: Its demand before it began, which stands where its usage is unknown: of output
-            the upper bound.
+            the upper bound. Of a call of unknown cost it counts as the cost.
         complete: Whether the usage is final; else it is a lower bound.
     """
-    money = unpriced_amount(estimate[LimitUnit.MONEY]) if cost is None else cost.charged
+    if cost is not None:
+        money = cost.charged
+    else:
+        reserved = estimate[LimitUnit.MONEY]
+        money = reserved if reserved > LEAST_NANO_DOLLARS else 0  # nothing if it never had a price
     if usage is None:
         return demand_of(estimate[LimitUnit.INPUT], estimate[LimitUnit.OUTPUT_UPPER_BOUND], money)
     vendor = candidate.provider.vendor

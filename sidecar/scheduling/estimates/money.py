@@ -88,12 +88,6 @@ def unpriced_at(candidates: Sequence[Candidate]) -> str:
     return ", ".join(dict.fromkeys(f"{each.model} at {each.provider.name}" for each in candidates))
 
 
-def unpriced_amount(estimate: int) -> int:
-    """Return the nano-dollars that a finished call of unknown cost counts as: its estimate; nothing
-    if it never had a price."""
-    return estimate if estimate > LEAST_NANO_DOLLARS else 0
-
-
 def _limit_size(remembered: dict[Any, Any]) -> None:
     if len(remembered) > MAX_REPORTED_PAIRS:
         del remembered[next(iter(remembered))]
