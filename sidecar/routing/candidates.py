@@ -132,7 +132,8 @@ class Plan(Struct, frozen=True, dict=True):
 class _Choice(NamedTuple):
     """A route of a key, and what it makes of the calls to one endpoint for one model.
 
-    `barred` is why it never serves them; None if it may.
+    `barred` is why it never serves them; None if it may. `made` has its candidates by credential:
+    each is made once, for what it keeps.
     """
 
     route: Route
@@ -140,13 +141,14 @@ class _Choice(NamedTuple):
     serving: Serving | None
     model: str | None
     steps: tuple[TransformStep, ...]
+    made: dict[CredentialRef | None, Candidate]
 
 
 class Plans:
     """The plans of calls: made at the first call of a key to an endpoint for a model.
 
     A plan is kept for one version of the credentials; call `clear` when the configuration is
-    another. Where chance or the size of the request decides, only the choices are kept.
+    another. Where chance or the size of the request decides, only the candidates are kept.
 
     Args:
         vault: The credentials that providers can use.
@@ -228,7 +230,7 @@ def _choices(
         barred = _barred(key, route, dialect, endpoint, models)
         serving = route.provider.vendor.dialects.get(target.dialect)
         serving = _UNCALLED if target.local else serving
-        found.append(_Choice(route, barred, serving, _renamed(route, models), steps))
+        found.append(_Choice(route, barred, serving, _renamed(route, models), steps, {}))
     return tuple(found)
 
 
@@ -237,7 +239,7 @@ def _plan(choices: Sequence[_Choice], usable: Usable, draw: Draw, size: int) -> 
     skipped: list[Skipped] = []
     by_route = {id(each.route): each for each in choices}
     for route in in_order([each.route for each in choices], draw):
-        _, barred, serving, model, steps = by_route[id(route)]
+        _, barred, serving, model, steps, made = by_route[id(route)]
         large = None if barred else _too_large(route, size)
         if why := barred or large:
             skipped.append(Skipped(route.provider.name, why, barred=True, large=bool(large)))
@@ -246,10 +248,10 @@ def _plan(choices: Sequence[_Choice], usable: Usable, draw: Draw, size: int) -> 
         if why_not or serving is None:
             skipped.append(Skipped(route.provider.name, why_not, barred=False))
             continue
-        candidates += [
-            Candidate(route, credential, serving, model, steps=steps)
-            for credential in _rotated(credentials, draw) or (None,)
-        ]
+        for credential in _rotated(credentials, draw) or (None,):
+            if credential not in made:
+                made[credential] = Candidate(route, credential, serving, model, steps=steps)
+            candidates.append(made[credential])
     return Plan(tuple(candidates), tuple(skipped))
 
 

@@ -281,7 +281,8 @@ def test_plan_that_chance_or_size_decides_is_made_for_each_call() -> None:
     small = key(Route(provider("a"), PLACE, max_input=10))
     draws = iter([0.0, 0.99])
     plans = Plans(Vault({}, lambda: 0.0), lambda: next(draws))
-    orders = [names(plans.find(equal, DIALECT, CHAT, ("m",), 0)) for _ in range(2)]
-    assert orders == [["a", "b"], ["b", "a"]]
+    one, other = (plans.find(equal, DIALECT, CHAT, ("m",), 0) for _ in range(2))
+    assert (names(one), names(other)) == (["a", "b"], ["b", "a"])
+    assert one.candidates[0] is other.candidates[1]  # with its address
     sizes = [names(plans.find(small, DIALECT, CHAT, ("m",), size)) for size in (4, 4000)]
     assert sizes == [["a"], []]
