@@ -1,4 +1,4 @@
-"""Rate-limit headers and sets of endpoints that several vendors share."""
+"""What several vendors share: rate-limit headers, sets of endpoints, and fields without nulls."""
 
 from __future__ import annotations
 
@@ -121,3 +121,10 @@ CHAT_AND_RESPONSES = CHAT | {"responses", "input_tokens", "compact"}
 STORED = frozenset({"files", "batches"})
 MESSAGES = MODELS | {"messages"}
 AUDIO = frozenset({"speech", "transcriptions"})
+
+
+def without_nulls(fields: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the fields of an object that are not null."""
+    if None not in fields.values():
+        return fields  # as of most
+    return {name: value for name, value in fields.items() if value is not None}

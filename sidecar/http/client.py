@@ -104,6 +104,12 @@ class Reply(Struct, eq=False):
             self._fields = CIMultiDictProxy(CIMultiDict(decoded(self.head.fields)))
         return self._fields
 
+    def peek(self) -> bytes:
+        """Return the bytes that `read` returns next, if any have arrived."""
+        if not self.peeked:
+            self.peeked = self._connection.body.take()
+        return self.peeked
+
     async def read(self) -> bytes:
         """Return the next bytes as they arrive; b"" at a proper end. Raises `UpstreamError`."""
         if self.peeked:
@@ -121,11 +127,14 @@ class Reply(Struct, eq=False):
         return await self._connection.pass_on(sink, self._idle)
 
     async def hold(self, enough: Callable[[bytes], bool], most: int, seconds: float) -> bool:
-        """Read into `peeked` until `enough` is true of a piece; return whether the body has ended.
+        """Read into `peeked` until `enough` is true of a piece, of those that are there first;
+        return whether the body has ended.
 
         Stops after about `most` bytes, and after `seconds`. Raises `UpstreamError`.
         """
         held, left = [self.peeked], most - len(self.peeked)
+        if self.peeked and enough(self.peeked):
+            return False
         body = self._connection.body
         try:
             # Most often the beginning came with the head: no timer is needed then.

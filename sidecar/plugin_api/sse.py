@@ -1,4 +1,4 @@
-"""Server-sent events: where they end, the first one with content, and the meter of a stream.
+"""Server-sent events: where they end, and the meter of a stream.
 
 Source: WHATWG HTML, server-sent events, sections 9.2.5 and 9.2.6.
 """
@@ -23,9 +23,6 @@ END = re.compile(_LINE_END + _LINE_END)  # with {2}, a search does not skip what
 LINE = re.compile(rb"\r\n|\n|\r")
 _USUAL_ENDS = (b"\n\n", b"\r\n\r\n")
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
-_PINGS = frozenset({b"ping", b"keepalive", b"keep-alive", b"heartbeat"})
-_PING = re.compile(rb'\{\s*"type"\s*:\s*"(?:ping|keepalive|keep-alive|heartbeat)"')
-
 
 MAX_HELD_BYTES = 64 << 20
 """A larger event is an error for what needs whole events: it would take the memory of other calls.
@@ -63,53 +60,6 @@ class EventSplitter:
         held = bytes(self._held)
         self._held.clear()
         return held
-
-
-class FirstEvent:
-    """Find the first event with content in a stream, however it is cut.
-
-    Comments, blank lines, pings, and events with no data or empty data have no content.
-    """
-
-    def __init__(self) -> None:
-        self._rest = bytearray()
-        self._begun = False
-
-    def feed(self, data: bytes) -> bytes:
-        """Read the next bytes. Return the event with its blank line; b"" while it is incomplete."""
-        # The cut may be within a line end, so search from three bytes before it.
-        start = max(0, len(self._rest) - 3)
-        self._rest += data
-        if not self._begun and len(self._rest) >= len(BOM):
-            self._begun, start = True, 0
-            if self._rest.startswith(BOM):
-                del self._rest[: len(BOM)]
-        begun = 0
-        for end in END.finditer(self._rest, start):
-            event = bytes(self._rest[begun : end.end()])
-            if has_content(event):
-                return event
-            begun = end.end()
-        del self._rest[:begun]
-        return b""
-
-    def rest(self) -> bytes:
-        """Return the last event of a stream that lacks its blank line; b"" without content."""
-        rest = bytes(self._rest)
-        return rest if has_content(rest) else b""
-
-
-def has_content(event: bytes) -> bool:
-    """Return whether an event has data and is no ping."""
-    data = []
-    for line in LINE.split(event):
-        field, _, value = line.partition(b":")
-        if field == b"data":
-            data.append(value.strip())
-        elif field == b"event" and value.strip().lower() in _PINGS:
-            return False
-    text = b"".join(data)
-    return bool(text) and not _PING.match(text)
 
 
 MAX_NAME_BYTES = 256

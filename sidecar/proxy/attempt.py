@@ -287,15 +287,15 @@ class Attempts:
     ) -> AttemptResult:  # fmt: skip
         if reply.status < HTTPStatus.BAD_REQUEST:
             try:
-                await error_masking.mask_redirect(reply)
+                if reply.status >= HTTPStatus.MULTIPLE_CHOICES:
+                    await error_masking.mask_redirect(reply)
                 beginning = await read_beginning(call, candidate, reply)
-                classification = beginning.judgement
-                if classification.error_class is not ErrorClass.OK:
+                if beginning is not None:
                     return await self._begun_badly(call, candidate, to, reply, beginning, live)
             except BaseException:
                 reply.close()  # the vendor must not work for it any more
                 raise
-            return _relayed(call, candidate, classification, to, reply, rewriter)
+            return _relayed(call, candidate, to, reply, rewriter)
         try:
             body, whole = await reply.read_all(MAX_INLINE_RESPONSE_BYTES)
             if not whole:
@@ -353,9 +353,8 @@ def _refused(candidate: Candidate, refusal: ProxyError, live: LiveCall) -> Attem
 
 
 def _relayed(
-    call: Call, candidate: Candidate, classification: Classification, to: UpstreamAddress,
-    reply: Reply, rewriter: Rewriter,
-) -> AttemptResult:  # fmt: skip
+    call: Call, candidate: Candidate, to: UpstreamAddress, reply: Reply, rewriter: Rewriter
+) -> AttemptResult:
     """Return the result for a response that the client gets, with what a stream of it needs."""
     is_stream, hiding, masking = is_event_stream(reply), None, None
     if is_stream or call.facts.streaming:
@@ -363,9 +362,7 @@ def _relayed(
     if is_stream and rewriter.injects_usage_option(candidate):
         strip = partial(call.dialect.strip_injected_usage, call.endpoint)
         hiding = StreamFilter(strip, call.dialect)
-    return AttemptResult(
-        candidate, classification, to, reply, stream_filter=hiding, masking=masking
-    )
+    return AttemptResult(candidate, TAKEN, to, reply, stream_filter=hiding, masking=masking)
 
 
 def _classified(vendor: Vendor, answer: UpstreamResponse) -> Classification:

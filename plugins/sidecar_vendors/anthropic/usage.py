@@ -14,6 +14,7 @@ from msgspec import structs
 
 from sidecar import JsonMeter, ResponseFields, SseMeter, Usage, as_count, as_mapping, error_code_of
 from sidecar_vendors.anthropic.iterations import read_figures, served_by, with_iterations
+from sidecar_vendors.common import without_nulls
 
 
 def read_usage(usage: Mapping[str, object], model: str | None = None) -> Usage | None:
@@ -85,6 +86,6 @@ class MessagesMeter(SseMeter):
             if isinstance(model := message.get("model"), str):
                 self.model = model
             reported = as_mapping(value.get("usage") or message.get("usage"))
-            self._seen |= {name: each for name, each in reported.items() if each is not None}
+            self._seen |= without_nulls(reported)
             self.model = served_by(self._seen.get("iterations")) or self.model
             self._usage = read_usage(self._seen, self.model)

@@ -19,6 +19,7 @@ from sidecar import (
     error_code_of,
     is_pending,
 )
+from sidecar_vendors.common import without_nulls
 from sidecar_vendors.openai.figures import UsualUsage, read_usage, usual_usage
 
 _TERMINAL = (b"response.completed", b"response.incomplete", b"response.failed")
@@ -153,11 +154,11 @@ class ChatMeter(SseMeter):
             self.finished = True
             return
         chunk = self.read_object(data)
-        choices = chunk.get("choices")
-        rows = [as_mapping(row) for row in choices] if isinstance(choices, list) else []
-        groq = as_mapping(chunk.get("x_groq"))
-        self.error = error_code_of(chunk.get("error") or groq.get("error")) or self.error
-        if self.is_complete(data):
+        choices, groq = chunk.get("choices"), as_mapping(chunk.get("x_groq"))
+        rows = list(map(as_mapping, choices)) if isinstance(choices, list) else []
+        if error := chunk.get("error") or groq.get("error"):
+            self.error = error_code_of(error)
+        if (rows or self.error) and self.is_complete(data):
             self._note_ends(rows)
         if isinstance(model := chunk.get("model"), str) and model:
             self.model = model
@@ -171,11 +172,10 @@ class ChatMeter(SseMeter):
         for row in rows[:_MAX_CHOICES]:
             index = min(as_count(row.get("index")) or 0, _MAX_CHOICES)
             self._ended[index] = bool(row.get("finish_reason")) or self._ended.get(index, False)
-        if rows or self.error:
-            self.finished = bool(self.error) or all(self._ended.values())
+        self.finished = bool(self.error) or all(self._ended.values())
 
     def _take(self, reported: Mapping[str, object], tier: object) -> None:
-        self._seen |= {name: figure for name, figure in reported.items() if figure is not None}
+        self._seen |= without_nulls(reported)
         self._usage = read_usage(self._seen, None, tier) or self._usage
 
 

@@ -10,7 +10,6 @@ import asyncio
 import re
 from collections.abc import Callable
 from functools import partial
-from http import HTTPStatus
 
 import msgspec
 from msgspec import structs
@@ -69,7 +68,7 @@ async def mask_redirect(reply: Reply) -> None:
 
     Raises `UpstreamError` if the body breaks off.
     """
-    if reply.mask is not None and reply.status >= HTTPStatus.MULTIPLE_CHOICES:
+    if reply.mask is not None:
         body, _ = await reply.read_all(MASKED_BODY_BYTES)
         reply.peeked = mask_body(body, reply.mask)
 

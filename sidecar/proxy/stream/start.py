@@ -17,7 +17,7 @@ from sidecar.http.content_coding import PLAIN_CODINGS
 from sidecar.plugin_api.error_class import Classification, ErrorClass, code_word
 from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.json.outline import BOM
-from sidecar.plugin_api.sse import FirstEvent
+from sidecar.proxy.stream.first_event import FirstEvent, usual_first_event
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 
@@ -44,18 +44,24 @@ class Beginning(Struct, frozen=True):
     `known` is false for an error whose code neither the vendor's plugin nor Sidecar recognises.
     """
 
-    judgement: Classification = TAKEN
-    known: bool = True
+    judgement: Classification
+    known: bool
 
 
-async def read_beginning(call: Call, candidate: Candidate, reply: Reply) -> Beginning:
-    """Hold a streamed response until its first event, and classify it by that event.
+async def read_beginning(call: Call, candidate: Candidate, reply: Reply) -> Beginning | None:
+    """Hold a streamed response until its first event, and classify it by that event. Return None if
+    the response is to be relayed.
 
     It is held for at most `HELD_BYTES` and `HELD_SECONDS`; `reply.read` returns the held bytes
     again. Raises `UpstreamError` if the stream breaks off, is empty or is a web page.
     """
-    if not call.facts.streaming or not _is_held(reply):
-        return Beginning()
+    if not call.facts.streaming:
+        return None
+    event = usual_first_event(reply.peek())
+    if event and event.find(b"error") < 0:
+        return None  # as most streams: the rest decides the same
+    if not _is_held(reply):
+        return None
     reader = _Reader(reply.media_type)
     ended = await reply.hold(reader.feed, HELD_BYTES, HELD_SECONDS)
     if reader.is_page:
@@ -63,7 +69,7 @@ async def read_beginning(call: Call, candidate: Candidate, reply: Reply) -> Begi
     if ended and reader.is_empty(reply.peeked):
         raise UpstreamError(Fault.PROTOCOL, EMPTY, sent=True)
     answer = reader.answer(reply.peeked, ended=ended)
-    return _judged(call, candidate, *answer) if b"error" in answer[1] else Beginning()
+    return _judged(call, candidate, *answer) if b"error" in answer[1] else None
 
 
 def _is_held(reply: Reply) -> bool:
@@ -120,7 +126,7 @@ class _Reader:
         return not any(start.startswith(each) or each.startswith(start) for each in _FIELDS)
 
 
-def _judged(call: Call, candidate: Candidate, kind: str, data: bytes) -> Beginning:
+def _judged(call: Call, candidate: Candidate, kind: str, data: bytes) -> Beginning | None:
     vendor = candidate.provider.vendor
     error: str | None = None
     with plugin_guard(call.dialect, "meter", "the response is passed on"):
@@ -129,12 +135,12 @@ def _judged(call: Call, candidate: Candidate, kind: str, data: bytes) -> Beginni
         meter.usage()  # a meter for JSON parses its input here
         error = meter.error
     if error is None:
-        return Beginning()
+        return None
     verdict = ErrorClass.CLIENT_ERROR
     with plugin_guard(vendor, "classify_event", "the response is passed on"):
         verdict = vendor.classify_event(error)
     if verdict is ErrorClass.CLIENT_ERROR:
-        return Beginning()  # the client's error: the stream is relayed
+        return None  # the client's error: the stream is relayed
     known = verdict is not ErrorClass.OK
     reason = f"in its stream: {code_word(error)}"
     return Beginning(Classification(verdict if known else ErrorClass.OVERLOADED, reason), known)

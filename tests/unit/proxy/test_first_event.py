@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.plugin_api.json.outline import BOM
-from sidecar.plugin_api.sse import FirstEvent
+from sidecar.proxy.stream.first_event import FirstEvent, usual_first_event
 
 ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 SAYING_NOTHING = st.sampled_from(
@@ -39,6 +39,30 @@ def test_first_event_in_any_pieces_is_the_first_one_with_content(
     assert found.strip(b"\r\n") == event.strip(b"\r\n")
     # The last byte of the last line end may be missing: it says nothing.
     assert came >= len(whole) - 1
+
+
+@given(
+    lines=st.lists(
+        SAYING_NOTHING | st.sampled_from([b"event: response.created", b"event: heartbeat"])
+        | st.sampled_from([b"data: {}", b'data: {"a":"b"}', b"data: x", b"data:{}", BOM]),
+        max_size=6,
+    ),
+    ends=st.lists(ENDS | st.sampled_from([b"\n\n", b"\r\n\r\n"]), min_size=6, max_size=6),
+    rest=st.binary(max_size=9),
+)  # fmt: skip
+def test_usual_first_event_is_the_one_that_is_found_in_any_form(
+    lines: list[bytes], ends: list[bytes], rest: bytes
+) -> None:
+    stream = b"".join(line + end for line, end in zip(lines, ends, strict=False)) + rest
+    assert usual_first_event(stream) in {b"", FirstEvent().feed(stream)}
+
+
+@pytest.mark.parametrize("name", [b"", b"event: message_start\n", b"event: response.created\n"])
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
+def test_usual_first_event_is_found_in_what_vendors_send(name: bytes, end: bytes) -> None:
+    event = name + b'data: {"type":"message_start"}' + end
+    assert usual_first_event(event + event) == event
+    assert usual_first_event(event[:-1]) == b""
 
 
 SILENT = [b"", b"\n\n", b": x\n\n", b"event: a\n\n", b"data:\n\n", b"event: ping\ndata: {}\n\n"]
