@@ -45,7 +45,8 @@ async def relay(upstream: Upstream, url: str, request: AgentRequest) -> RelayedR
     try:
         if reply.length is not None:
             whole, _ = await reply.read_all(MAX_INLINE_BYTES)
-            await response.send(request, whole)
+            if not response.send(request, whole):
+                await response.drained()
             return response
         await response.prepare(request)
         while piece := await reply.read():

@@ -201,8 +201,8 @@ class Proxy:
             return await _pass_on_error(passage, call, attempted, reply, fields)
         lines = proxy_responses.relayed_lines(passage.request, call, attempted, live)
         live.relayed_from = attempted.candidate
-        passage.sent = attempted.sent
-        meter = passage.meter = live.meter = ResponseMeter(attempted.sent or call, reply)
+        sent = passage.sent = attempted.sent
+        meter = passage.meter = live.meter = ResponseMeter(sent or call, reply)
         try:
             response = await relay.run(
                 reply, lines, meter, attempted.stream_filter, attempted.masking,

@@ -100,7 +100,8 @@ class Relay:
         response = RelayedResponse(status, reason, headers, length)
         self.response = response
         self.passed = len(body)
-        await response.send(self._request, body)
+        if not response.send(self._request, body):
+            await response.drained()
         self.end = COMPLETE
         return response
 

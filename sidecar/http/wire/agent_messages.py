@@ -131,12 +131,12 @@ class RelayedResponse:
         if self._connection.is_full:
             await self._connection.drained()
 
-    async def send(self, request: AgentRequest, body: bytes) -> None:
-        """Send all of it; a small body in one piece with its head."""
+    def send(self, request: AgentRequest, body: bytes) -> bool:
+        """Send all of it; a small body in one piece with its head. Return False if the client reads
+        slowly: await `drained` then. Raises `ConnectionError` when the client is gone."""
         self._begin(request, body, is_whole=True)
-        if self._connection.is_full:
-            await self._connection.drained()
         self.is_complete = True
+        return not self._connection.is_full
 
     async def write(self, data: bytes) -> None:
         """Send the next bytes of the body, and wait for a client that reads slowly."""
@@ -231,7 +231,8 @@ class LocalResponse:
             request.keep_alive = False
         fields = encoded([*self.headers.items(), ("Server", "sidecar")])
         response = RelayedResponse(self.status, "", fields, len(self.body))
-        await response.send(request, b"" if request.method == "HEAD" else self.body)
+        if not response.send(request, b"" if request.method == "HEAD" else self.body):
+            await response.drained()
         return response
 
 
