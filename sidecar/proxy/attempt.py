@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from http import HTTPStatus
 from typing import Any
 
 from msgspec import Struct, structs
@@ -199,7 +198,7 @@ class Attempts:
                 reply.mask_head(to.mask)
             # A stream may begin with an error, and a redirect may quote the credential.
             may_stream = call.facts.streaming or is_event_stream(reply)
-            if reply.status < HTTPStatus.MULTIPLE_CHOICES and not may_stream:
+            if reply.status < 300 and not may_stream:
                 attempted = AttemptResult(candidate, TAKEN, to, reply)
             else:
                 attempted = await self._judged(call, candidate, to, reply, rewriter, live)
@@ -285,9 +284,9 @@ class Attempts:
         self, call: Call, candidate: Candidate, to: UpstreamAddress, reply: Reply,
         rewriter: Rewriter, live: LiveCall,
     ) -> AttemptResult:  # fmt: skip
-        if reply.status < HTTPStatus.BAD_REQUEST:
+        if reply.status < 400:
             try:
-                if reply.status >= HTTPStatus.MULTIPLE_CHOICES:
+                if reply.status >= 300:
                     await error_masking.mask_redirect(reply)
                 beginning = await read_beginning(call, candidate, reply)
                 if beginning is not None:
@@ -330,7 +329,7 @@ def _to_client(attempted: AttemptResult, outgoing: Outgoing) -> AttemptResult:
     # The response may take minutes: the request is not kept meanwhile.
     sent = structs.replace(outgoing.call, edited=b"")
     reply = attempted.reply
-    if reply is None or HTTPStatus.MULTIPLE_CHOICES <= reply.status < HTTPStatus.BAD_REQUEST:
+    if reply is None or 300 <= reply.status < 400:
         return structs.replace(attempted, sent=sent)
     try:
         transforms = ResponseTransforms(outgoing.applied, reply, streaming=sent.facts.streaming)

@@ -31,7 +31,8 @@ from sidecar.scheduling.scheduler import Scheduler
 
 log = logging.getLogger("sidecar.proxy.dispatch")
 
-_FINAL = frozenset({ErrorClass.OK, ErrorClass.CLIENT_ERROR})
+_CLIENT_ERROR = ErrorClass.CLIENT_ERROR  # bound, as in `relay`
+_FINAL = frozenset({ErrorClass.OK, _CLIENT_ERROR})
 """Classes of a response that the client gets, success or error."""
 _TEMPORARY_STATUSES = frozenset({429, 503, 529})
 """Statuses of a transient failure. A rate limit with any other status is transient, too. After any
@@ -270,7 +271,7 @@ class Dispatcher:
         if attempted.answer is not None:
             lease.refund(sent=False)  # a transform has answered
             return attempted
-        if attempted.classification.error_class is ErrorClass.CLIENT_ERROR:
+        if attempted.classification.error_class is _CLIENT_ERROR:
             self._release(retry, lease, attempted.spent, sent=True)
             return attempted
         if retry.conversation is not None:

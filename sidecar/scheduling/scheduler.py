@@ -45,6 +45,7 @@ from sidecar.scheduling.pauses import Pauses
 from sidecar.scheduling.upstream_health import Headed, UpstreamHealth, Upstreams
 from sidecar.shared.engine import Engine
 
+_INPUT, _OUTPUT = LimitUnit.INPUT, LimitUnit.OUTPUT  # bound, as in `estimates.demand`
 MAX_CACHED_LIMITERS = 8192
 """Entries of the cache of limiters, which is cleared when it is full."""
 
@@ -218,7 +219,7 @@ class Scheduler:
             by_size = option.by_size
             if by_size is None:
                 by_size, _ = estimate_tokens(at, call.held.size, call.facts.max_output)
-            input_tokens, output_tokens = used[LimitUnit.INPUT], used[LimitUnit.OUTPUT]
+            input_tokens, output_tokens = used[_INPUT], used[_OUTPUT]
             ended = call.key.name, model, by_size, input_tokens, output_tokens
             if self._estimates.collect(*ended):
                 self._call_at(self._clock() + LEARN_SECONDS, self._estimates.learn_collected)

@@ -17,6 +17,8 @@ from sidecar.scheduling.limiter import Demand, Limiter, LimitUnit, demand_of
 from sidecar.scheduling.vendor_quota import VendorQuota
 from sidecar.scheduling.windows import ConcurrencyLimit, CountingLimiter
 
+# Bound here, as Python 3.11 takes 0.2 µs to find a member of an enum.
+_MONEY, _INPUT = LimitUnit.MONEY, LimitUnit.INPUT
 FREE = demand_of(0, 0)
 """The demand of a call that costs nothing."""
 
@@ -44,7 +46,7 @@ class CallLimiters:
         self.quotas = tuple(each for each in self.all if isinstance(each, VendorQuota))
         rest = [each for each in self.all if not isinstance(each, Cooldown | VendorQuota)]
         self.others: tuple[Limiter, ...] = tuple(rest)
-        self.has_budget = any(each.unit is LimitUnit.MONEY for each in self.all)
+        self.has_budget = any(each.unit is _MONEY for each in self.all)
         self._token_limits = [
             each for each in self.all if isinstance(each, CountingLimiter) and each.unit in tokens
         ]
@@ -70,10 +72,10 @@ def used_demand(
     if cost is not None:
         money = cost.charged
     else:
-        reserved = estimate[LimitUnit.MONEY]
+        reserved = estimate[_MONEY]
         money = reserved if reserved > LEAST_NANO_DOLLARS else 0  # nothing if it never had a price
     if usage is None:
-        return demand_of(estimate[LimitUnit.INPUT], estimate[LimitUnit.OUTPUT_UPPER_BOUND], money)
+        return demand_of(estimate[_INPUT], estimate[LimitUnit.OUTPUT_UPPER_BOUND], money)
     vendor = candidate.provider.vendor
     try:
         input_tokens, output_tokens = vendor.rate_limited_tokens(usage)
@@ -82,7 +84,7 @@ def used_demand(
         log_plugin_error(error, vendor, "rate_limited_tokens", reason)
         input_tokens, output_tokens = usage.input_tokens or 0, usage.output_tokens or 0
     if usage.input_tokens is None:
-        input_tokens = estimate[LimitUnit.INPUT]
+        input_tokens = estimate[_INPUT]
     if not complete or usage.output_tokens is None:
         output_tokens = max(estimate[LimitUnit.OUTPUT_UPPER_BOUND], output_tokens)
     total = input_tokens + output_tokens
@@ -95,7 +97,7 @@ def binds_free_calls(limiter: Limiter) -> bool:
     These are concurrency limits, limits of 0, pauses and cooldowns. Vendors count such calls apart
     from paid ones.
     """
-    if isinstance(limiter, CountingLimiter) and limiter.unit is not LimitUnit.MONEY:
+    if isinstance(limiter, CountingLimiter) and limiter.unit is not _MONEY:
         return isinstance(limiter, ConcurrencyLimit) or limiter.limit <= 0
     return not isinstance(limiter, CountingLimiter | VendorQuota)
 
@@ -144,6 +146,6 @@ def option_at(
     wanted = estimated_demand(estimates, pricing, key, model, at, limiters, tokens)
     if wanted is None:
         return None
-    if wanted[LimitUnit.MONEY] == LEAST_NANO_DOLLARS:
+    if wanted[_MONEY] == LEAST_NANO_DOLLARS:
         pricing.note_unpriced(key, model, at)
     return AdmissionOption(at, limiters.all + extra, wanted, by_size, limiters.has_budget)
