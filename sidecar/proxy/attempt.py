@@ -384,7 +384,7 @@ def _attempt_record(
     spent: AttemptUsage | None,
 ) -> AttemptRecord:  # fmt: skip
     """Return the record of an attempt; `reply` is None if no response came."""
-    name, credential = candidate.provider.name, candidate.credential_name
+    name, credential = candidate.names
     status = None if reply is None else reply.status
     return AttemptRecord(name, credential, candidate.model, verdict, status, reason, seconds, spent)
 

@@ -7,7 +7,6 @@ received no byte, another provider may serve the call.
 from __future__ import annotations
 
 import re
-from http import HTTPStatus
 
 from msgspec import Struct
 
@@ -73,11 +72,10 @@ async def read_beginning(call: Call, candidate: Candidate, reply: Reply) -> Begi
 
 
 def _is_held(reply: Reply) -> bool:
-    told = HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES
     return (
-        told
+        200 <= reply.status < 300
         and reply.coding in PLAIN_CODINGS
-        and reply.status != HTTPStatus.NO_CONTENT
+        and reply.status != 204  # which has no body
         and reply.media_type in _HELD_TYPES
     )
 
