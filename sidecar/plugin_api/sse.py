@@ -21,6 +21,7 @@ from sidecar.records import Usage
 _LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
 END = re.compile(_LINE_END + _LINE_END)  # with {2}, a search does not skip what is no line end
 LINE = re.compile(rb"\r\n|\n|\r")
+_USUAL_EVENT = re.compile(rb"(?:event: ([^\r\n]*)\n)?data: ([^\r\n]*)")
 _USUAL_ENDS = (b"\n\n", b"\r\n\r\n")
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 
@@ -89,8 +90,8 @@ class SseMeter(BaseMeter):
     repeated: bytes = b""
     """What an event contains if every event repeats the figures; only the latest one is parsed."""
     ordinary: msgspec.json.Decoder[Any] | None = None
-    """Decodes only data that cannot matter, and that reports no error to any client: faster than a
-    search for `wanted` where most events are of that form."""
+    """Decodes only data that cannot matter but for what is `repeated`, and that reports no error to
+    any client: faster than a search for `wanted` where most events are of that form."""
     ordinary_start: bytes = b"data: "
     """What such an event begins with, before its data: the rest of it is one line."""
     expects_end = True
@@ -142,8 +143,10 @@ class SseMeter(BaseMeter):
                 decode(line)
             except _UNREADABLE:
                 pass
-            else:
-                return True  # one event between two others, which cannot matter
+            else:  # one event between two others, of which at most its figures matter
+                if self.repeated and data.find(self.repeated) >= 0:
+                    self._latest = data
+                return True
         if self._given_up:
             return False
         if not self._begun:
@@ -155,7 +158,8 @@ class SseMeter(BaseMeter):
         else:
             self._events(data)
         is_between = self._begun and not self._tail and self._large is None
-        self._decode_ordinary = self.ordinary.decode if is_between and self.ordinary else None
+        if self.ordinary is not None and not self._given_up:
+            self._decode_ordinary = self.ordinary.decode if is_between else None
         return False
 
     def usage(self) -> Usage | None:
@@ -254,10 +258,15 @@ class SseMeter(BaseMeter):
     def _read_events(self, whole: bytes) -> None:
         wanted = (*self.wanted, self.repeated) if self.repeated else self.wanted
         for event in END.split(whole):
-            if _has_any(wanted, event):
+            if event and _has_any(wanted, event):
                 self._event(event)
 
     def _event(self, event: bytes) -> None:
+        usual = _USUAL_EVENT.fullmatch(event)
+        if usual is not None:
+            name, value = usual.groups(b"")
+            self._hand_over(name, value)
+            return
         name = b""
         data = []
         for line in LINE.split(event):
@@ -281,7 +290,7 @@ class SseMeter(BaseMeter):
 
     def _give_up(self) -> None:
         self._given_up = self.unread = True
-        self.expects_end = False
+        self.expects_end, self._decode_ordinary = False, None
         self._tail.clear()
 
 

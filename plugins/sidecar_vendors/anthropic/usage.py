@@ -72,6 +72,14 @@ class MessagesMeter(SseMeter):
     def __init__(self) -> None:
         super().__init__()
         self._seen: dict[str, object] = {}
+        self._is_read = True
+
+    def usage(self) -> Usage | None:
+        """Return the usage by the figures so far, which are read once, when they are needed."""
+        super().usage()
+        if not self._is_read:
+            self._is_read, self._usage = True, read_usage(self._seen, self.model)
+        return self._usage
 
     def on_event(self, event: bytes, data: bytes) -> None:
         """Read an event by its name, as the SDKs do."""
@@ -88,4 +96,4 @@ class MessagesMeter(SseMeter):
             reported = as_mapping(value.get("usage") or message.get("usage"))
             self._seen |= without_nulls(reported)
             self.model = served_by(self._seen.get("iterations")) or self.model
-            self._usage = read_usage(self._seen, self.model)
+            self._is_read = False

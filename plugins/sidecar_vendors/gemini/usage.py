@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import Literal
 
-from msgspec import structs
+from msgspec import Struct, json, structs
 
 from sidecar import JsonMeter, SseMeter, Usage, as_count, as_mapping, error_code_of, is_pending
 
@@ -176,6 +177,24 @@ class GenerateMeter(JsonMeter):
             self._created = (name,)
 
 
+class _Candidate(Struct, gc=False):
+    index: Literal[0] = 0
+    finishReason: Literal[""] = ""  # noqa: N815 - of the vendor
+    groundingMetadata: None = None  # noqa: N815
+
+
+class _Chunk(Struct, gc=False):
+    """A chunk without an end, an error or searches, as most are. It may have the figures so far."""
+
+    candidates: tuple[_Candidate, ...] = ()
+    error: Literal[""] = ""  # a chunk with null is parsed
+    promptFeedback: None = None  # noqa: N815
+    event_type: Literal[""] = ""
+    interaction: None = None
+    type: None = None
+    response: None = None
+
+
 class StreamMeter(SseMeter):
     """A meter of a stream of events. It has no end marker: a finish reason is the end."""
 
@@ -184,6 +203,7 @@ class StreamMeter(SseMeter):
         b'"index":1', b'"index": 1', b'"webSearchQueries"',
     )  # fmt: skip
     repeated = _FIGURES
+    ordinary = json.Decoder(_Chunk)
 
     def __init__(self) -> None:
         super().__init__()

@@ -183,6 +183,63 @@ def test_meter_of_named_events_passes_over_none_that_matters(
     assert state(plain) == state(quick)
 
 
+CANDIDATES = st.fixed_dictionaries(
+    {"content": st.just({"parts": [{"text": "a"}]})},
+    optional={
+        "index": st.sampled_from([0, 0, 1]),
+        "finishReason": st.sampled_from([None, "STOP", ""]),
+        "groundingMetadata": st.sampled_from([None, {"webSearchQueries": ["a", "b"]}]),
+    },
+)
+GEMINI_CHUNKS = st.fixed_dictionaries(
+    {"modelVersion": st.just("m-1")},
+    optional={
+        "candidates": st.none() | st.lists(CANDIDATES, max_size=2),
+        "usageMetadata": st.none()
+        | st.integers(1, 9).map(lambda n: {"promptTokenCount": n, "candidatesTokenCount": 3}),
+        "error": st.sampled_from([None, "", {"code": 401, "status": "X"}]),
+        "promptFeedback": st.sampled_from([None, {}, {"blockReason": "SAFETY"}]),
+        "event_type": st.sampled_from(["", "interaction.complete"]),
+        "interaction": st.sampled_from([None, {"id": "i-1", "usage": {"total_input_tokens": 2}}]),
+    },
+)
+
+
+@given(st.lists(GEMINI_CHUNKS, max_size=6), st.sampled_from(["\n\n", "\r\n\r\n", "\n"]))
+def test_gemini_meter_passes_over_no_chunk_that_matters(
+    chunks: list[dict[str, object]], end: str
+) -> None:
+    endpoint = Endpoint("generate", ModelAt.PATH, counts=True)
+    quick, plain = (
+        REGISTRY.dialects["gemini"].meter(endpoint, "text/event-stream") for _ in range(2)
+    )
+    assert isinstance(plain, SseMeter)
+    assert plain.ordinary is not None
+    plain.ordinary = None
+    for value in chunks:
+        event = f"data: {json.dumps(value)}{end}".encode()
+        quick.feed(event)
+        plain.feed(event)
+        known = [(each.usage(), each.finished, each.error) for each in (quick, plain)]
+        assert known[0] == known[1]
+        assert quick.created() == plain.created()
+
+
+LINES = st.sampled_from([
+    b"data: {}", b"data: a b", b"data:x", b"data", b"data:  y", b"event: a", b"event:b", b"event",
+    b"event:  c", b": z", b"id: 1", b"",
+])  # fmt: skip
+
+
+@given(st.lists(LINES, max_size=4), st.sampled_from([b"\n", b"\r\n", b"\r"]))
+def test_event_of_the_usual_form_is_read_as_one_of_any_form(lines: list[bytes], end: bytes) -> None:
+    event = b"".join(line + end for line in lines)
+    usual, general = Collector(), Collector()
+    usual.feed(event + end)
+    general.feed(event.replace(end, end + b": any" + end) + end)
+    assert usual.events == [each for each in general.events if each[1]]
+
+
 class Failing(SseMeter):
     wanted = (b"x",)
 
