@@ -149,7 +149,7 @@ class BodyMemory:
                 waiter.future.set_result(None)
 
 
-class HeldBody(Struct, eq=False):
+class HeldBody:
     """The body of one request: in memory, or in a file while its call waits for a lease.
 
     Attributes:
@@ -162,15 +162,18 @@ class HeldBody(Struct, eq=False):
         waited: Seconds that the call waited for memory.
     """
 
-    _memory: BodyMemory
-    _reserved: int = 0
+    # No struct, as `LiveCall` is none: most of these are set for each call.
+    _reserved = 0
     stored: _Stored | None = None
-    rank: int = 2
-    max_wait: float = 0.0
+    rank = 2
+    max_wait = 0.0
     wire: bytes | None = None
-    plain: bytes = b""
-    size: int = 0
-    waited: float = 0.0
+    plain = b""
+    size = 0
+    waited = 0.0
+
+    def __init__(self, memory: BodyMemory) -> None:
+        self._memory = memory
 
     async def reserve(self, size: int) -> None:
         """Reserve memory for `size` bytes in all. Raises `ProxyError` if there is none in time."""
