@@ -116,17 +116,13 @@ class Skipped(Struct, frozen=True):
     needs_login: bool = False
 
 
-class Plan(Struct, frozen=True, dict=True):
-    """The candidates of a call in order, and the routes that are skipped."""
+class Plan(Struct, frozen=True):
+    """The candidates of a call in order, and the routes that are skipped. `login_takers` are the
+    providers of candidates that still lack the caller's login."""
 
     candidates: tuple[Candidate, ...]
     skipped: tuple[Skipped, ...]
-
-    @cached_property
-    def login_takers(self) -> tuple[str, ...]:
-        """The providers that take the caller's login."""
-        takers = (each.provider for each in self.candidates if each.provider.takes_login)
-        return tuple(dict.fromkeys(provider.name for provider in takers))
+    login_takers: tuple[str, ...] = ()
 
 
 class _Choice(NamedTuple):
@@ -237,6 +233,7 @@ def _choices(
 def _plan(choices: Sequence[_Choice], usable: Usable, draw: Draw, size: int) -> Plan:
     candidates: list[Candidate] = []
     skipped: list[Skipped] = []
+    login_takers: list[str] = []
     by_route = {id(each.route): each for each in choices}
     for route in in_order([each.route for each in choices], draw):
         _, barred, serving, model, steps, made = by_route[id(route)]
@@ -248,11 +245,13 @@ def _plan(choices: Sequence[_Choice], usable: Usable, draw: Draw, size: int) -> 
         if why_not or serving is None:
             skipped.append(Skipped(route.provider.name, why_not, barred=False))
             continue
+        if route.provider.takes_login:
+            login_takers.append(route.provider.name)
         for credential in _rotated(credentials, draw) or (None,):
             if credential not in made:
                 made[credential] = Candidate(route, credential, serving, model, steps=steps)
             candidates.append(made[credential])
-    return Plan(tuple(candidates), tuple(skipped))
+    return Plan(tuple(candidates), tuple(skipped), tuple(login_takers))
 
 
 def with_login(found: Plan, login: CallerLogin | None) -> Plan:
