@@ -233,7 +233,7 @@ def _choices(
 def _plan(choices: Sequence[_Choice], usable: Usable, draw: Draw, size: int) -> Plan:
     candidates: list[Candidate] = []
     skipped: list[Skipped] = []
-    login_takers: list[str] = []
+    login_takers: dict[str, None] = {}
     by_route = {id(each.route): each for each in choices}
     for route in in_order([each.route for each in choices], draw):
         _, barred, serving, model, steps, made = by_route[id(route)]
@@ -246,7 +246,7 @@ def _plan(choices: Sequence[_Choice], usable: Usable, draw: Draw, size: int) -> 
             skipped.append(Skipped(route.provider.name, why_not, barred=False))
             continue
         if route.provider.takes_login:
-            login_takers.append(route.provider.name)
+            login_takers[route.provider.name] = None
         for credential in _rotated(credentials, draw) or (None,):
             if credential not in made:
                 made[credential] = Candidate(route, credential, serving, model, steps=steps)

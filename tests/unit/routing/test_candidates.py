@@ -257,6 +257,17 @@ def test_plan_is_kept_while_the_configuration_and_the_credentials_stay() -> None
     assert find("m") is not kept
 
 
+def test_provider_that_two_routes_name_takes_a_login_once() -> None:
+    credential = CredentialRef(SecretSource.CALLER, "caller", PLACE)
+    taker = structs.replace(provider("a"), credentials=(credential,))
+    kept = plan_candidates(
+        key(Route(taker, PLACE), Route(taker, PLACE)), DIALECT, CHAT, ("m",),
+        lambda _: ((credential,), ""), lambda: 0.0,
+    )  # fmt: skip
+    assert len(kept.candidates) == 2
+    assert [each.provider for each in with_login(kept, None).skipped] == ["a"]
+
+
 def test_logins_of_two_callers_have_addresses_of_their_own() -> None:
     credential = CredentialRef(SecretSource.CALLER, "caller", PLACE)
     taker = structs.replace(provider("a"), credentials=(credential,))
