@@ -19,17 +19,22 @@ from rig import LOOPS, PYTHON, Gateway, Rig
 
 PACE = 20
 """Milliseconds between the chunks of a stream: what a fast model gives."""
+GOAL, REACHED = "goal", "reached"
+SHARE = 0.8
+"""Of what was reached, that a change must leave: the noise of a shared machine is less."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`goal` is a ratio to bare; of costs, less is better. In a round the gateways take `turns`
-    turns of `seconds` each: short ones, but streams begin anew each time."""
+    """`goal` is a ratio to bare, and `reached` the one of the latest change that made it better; of
+    costs, less is better. In a round the gateways take `turns` turns of `seconds` each: short ones,
+    but streams begin anew each time."""
 
     name: str
     connections: int
     body: int
     goal: float
+    reached: float
     turns: int = 7
     seconds: float = 0.2
     cost: bool = False
@@ -52,9 +57,9 @@ class Scenario:
 
 
 SCENARIOS = (
-    Scenario("1 KiB", 32, 1 << 10, 1.3),
-    Scenario("200 KiB", 16, 200 << 10, 0.9),
-    Scenario("streams", 32, 1 << 10, 0.8, turns=4, seconds=0.8, cost=True),
+    Scenario("1 KiB", 32, 1 << 10, 1.3, 2.0),
+    Scenario("200 KiB", 16, 200 << 10, 0.9, 1.2),
+    Scenario("streams", 32, 1 << 10, 0.8, 0.76, turns=4, seconds=0.8, cost=True),
 )
 
 
@@ -70,10 +75,11 @@ class Result:
     def ratios(self) -> list[float]:
         return [ours / bare for ours, bare in zip(self.ours, self.bare, strict=True)]
 
-    def reaches(self, share: float) -> bool:
-        """Whether the median is no worse than this share of the goal."""
-        middle, goal = statistics.median(self.ratios), self.scenario.goal
-        return middle <= goal / share if self.scenario.cost else middle >= goal * share
+    def passes(self, gate: str) -> bool:
+        """Whether the median is no worse than the goal, or than `SHARE` of what was reached."""
+        middle, of = statistics.median(self.ratios), self.scenario
+        bound, share = (of.goal, 1.0) if gate == GOAL else (of.reached, SHARE)
+        return middle <= bound / share if of.cost else middle >= bound * share
 
 
 @dataclass(slots=True)
@@ -86,10 +92,10 @@ class Report:
     bad: int = 0
     unmetered: int = 0
 
-    def reaches(self, share: float) -> bool:
-        """Whether every answer came through whole, and no median is worse than `share` allows."""
+    def passes(self, gate: str) -> bool:
+        """Whether every answer came through whole, and every median passes this gate."""
         whole = not self.bad and not self.unmetered
-        return whole and all(each.reaches(share) for each in self.results)
+        return whole and all(each.passes(gate) for each in self.results)
 
     def as_text(self) -> str:
         lines = [f"{'':9}{'bare':>8}{self.name:>9}   ratio (min–max)     goal"]
@@ -111,13 +117,13 @@ class Report:
             each.scenario.name: {
                 "unit": each.scenario.unit, "bare": each.bare, self.name: each.ours,
                 "ratios": each.ratios, "median": statistics.median(each.ratios),
-                "goal": each.scenario.goal, "reached": each.reaches(1),
+                "goal": each.scenario.goal, "reached": each.passes(GOAL),
             }
             for each in self.results
         }  # fmt: skip
         whole = {
             "scenarios": figures, "memory_mib": self.memory_mib, "bad": self.bad,
-            "unmetered": self.unmetered, "reached": self.reaches(1),
+            "unmetered": self.unmetered, "reached": self.passes(GOAL),
         }  # fmt: skip
         return json.dumps(whole, indent=2)
 
@@ -151,11 +157,10 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=4, help="a quarter of a minute each (4)")
     parser.add_argument(
         "--gate",
-        type=float,
+        choices=(GOAL, REACHED),
         nargs="?",
-        const=1.0,
-        metavar="SHARE",
-        help="exit 1 when a median is worse than this share of its goal (1)",
+        const=GOAL,
+        help=f"exit 1 when a median is worse than its goal, or than {SHARE} of what was reached",
     )
     parser.add_argument("--json", action="store_true", help="print every figure as JSON")
     loops = "; ".join(f"{name}: {what}" for name, what in LOOPS.items())
@@ -175,8 +180,8 @@ def main() -> None:
     print(report.as_json() if options.json else report.as_text())
     if report.bad or report.unmetered:
         sys.exit("not every answer came through whole")
-    if options.gate is not None and not report.reaches(options.gate):
-        sys.exit(f"slower than {options.gate:g} of the goals")
+    if options.gate is not None and not report.passes(options.gate):
+        sys.exit("slower than the goals" if options.gate == GOAL else "slower than it was")
 
 
 if __name__ == "__main__":
