@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from msgspec import Struct, json, structs
+from msgspec import UNSET, Struct, UnsetType, json, structs
 
 from sidecar import JsonMeter, SseMeter, Usage, as_count, as_mapping, error_code_of, is_pending
 
@@ -179,17 +179,18 @@ class GenerateMeter(JsonMeter):
 
 class _Candidate(Struct, gc=False):
     index: Literal[0] = 0
-    finishReason: Literal[""] = ""  # noqa: N815 - of the vendor
+    finishReason: UnsetType = UNSET  # noqa: N815 - of the vendor
     groundingMetadata: None = None  # noqa: N815
 
 
 class _Chunk(Struct, gc=False):
-    """A chunk without an end, an error or searches, as most are. It may have the figures so far."""
+    """A chunk without an end, an error or searches, as most are. It may have the figures so far.
+    Even an empty error would be parsed."""
 
     candidates: tuple[_Candidate, ...] = ()
-    error: Literal[""] = ""  # a chunk with null is parsed
+    error: UnsetType = UNSET
     promptFeedback: None = None  # noqa: N815
-    event_type: Literal[""] = ""
+    event_type: UnsetType = UNSET
     interaction: None = None
     type: None = None
     response: None = None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
-from msgspec import Raw, Struct, structs
+from msgspec import UNSET, Raw, Struct, UnsetType, structs
 
 from sidecar import (
     JsonMeter,
@@ -126,7 +126,7 @@ class _Chunk(Struct, gc=False):
 
     choices: tuple[_Choice, ...] = ()
     usage: None = None
-    error: Literal[""] = ""  # a chunk with null is parsed
+    error: UnsetType = UNSET  # a chunk with null is parsed
     x_groq: None = None
     type: None = None
     response: None = None

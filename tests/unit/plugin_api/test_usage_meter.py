@@ -7,7 +7,7 @@ from functools import partial
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from recorded_answers import (
     CHAT,
@@ -118,17 +118,23 @@ def state(meter: Meter) -> dict[str, object]:
     return found
 
 
+def quick_and_plain(dialect: str, endpoint: Endpoint) -> tuple[Meter, Meter]:
+    """Return two meters of streams, of which the second one takes no event for ordinary."""
+    quick, plain = (
+        REGISTRY.dialects[dialect].meter(endpoint, "text/event-stream") for _ in range(2)
+    )
+    assert isinstance(plain, SseMeter)
+    assert plain.ordinary is not None
+    plain.ordinary = None
+    return quick, plain
+
+
 @given(st.lists(st.tuples(CHUNKS, st.sampled_from([(",", ":"), (", ", ": ")])), max_size=6))
 def test_chat_meter_passes_over_no_chunk_that_matters(
     chunks: list[tuple[dict[str, object], tuple[str, str]]],
 ) -> None:
     endpoint = Endpoint("chat", ModelAt.BODY, counts=True)
-    quick, plain = (
-        REGISTRY.dialects["openai"].meter(endpoint, "text/event-stream") for _ in range(2)
-    )
-    assert isinstance(plain, SseMeter)
-    assert plain.ordinary is not None
-    plain.ordinary = None
+    quick, plain = quick_and_plain("openai", endpoint)
     for value, separators in chunks:
         event = b"data: %b\n\n" % json.dumps(value, separators=separators).encode()
         quick.feed(event)
@@ -171,12 +177,7 @@ def test_meter_of_named_events_passes_over_none_that_matters(
 ) -> None:
     dialect, name = kind
     endpoint = Endpoint(name, ModelAt.BODY, counts=True)
-    quick, plain = (
-        REGISTRY.dialects[dialect].meter(endpoint, "text/event-stream") for _ in range(2)
-    )
-    assert isinstance(plain, SseMeter)
-    assert plain.ordinary is not None
-    plain.ordinary = None
+    quick, plain = quick_and_plain(dialect, endpoint)
     for event in events:
         quick.feed(event.encode())
         plain.feed(event.encode())
@@ -205,17 +206,14 @@ GEMINI_CHUNKS = st.fixed_dictionaries(
 )
 
 
+@example([{"event_type": "interaction.complete"}, {"error": ""}], "\n\n")
+@example([{"event_type": "interaction.complete"}, {"event_type": ""}], "\n\n")
 @given(st.lists(GEMINI_CHUNKS, max_size=6), st.sampled_from(["\n\n", "\r\n\r\n", "\n"]))
 def test_gemini_meter_passes_over_no_chunk_that_matters(
     chunks: list[dict[str, object]], end: str
 ) -> None:
     endpoint = Endpoint("generate", ModelAt.PATH, counts=True)
-    quick, plain = (
-        REGISTRY.dialects["gemini"].meter(endpoint, "text/event-stream") for _ in range(2)
-    )
-    assert isinstance(plain, SseMeter)
-    assert plain.ordinary is not None
-    plain.ordinary = None
+    quick, plain = quick_and_plain("gemini", endpoint)
     for value in chunks:
         event = f"data: {json.dumps(value)}{end}".encode()
         quick.feed(event)
