@@ -17,6 +17,7 @@ from sidecar.plugin_api.guard import log_plugin_error
 from sidecar.plugin_api.json.outline import BOM, Outline, outline
 from sidecar.records import Usage
 
+T = TypeVar("T")
 MAX_EVENT_BYTES = 8 << 20
 """Of a larger event, only the outline is read."""
 MAX_JSON_BYTES = 64 << 20
@@ -63,9 +64,6 @@ def as_cost(value: object, per_dollar: int = 1) -> int | None:
 def as_mapping(value: object) -> Mapping[str, object]:
     """Return the value if it is a JSON object, else {}."""
     return value if isinstance(value, dict) else {}
-
-
-T = TypeVar("T")
 
 
 class ResponseFields(msgspec.Struct):

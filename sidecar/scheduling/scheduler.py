@@ -49,7 +49,6 @@ _INPUT, _OUTPUT = LimitUnit.INPUT, LimitUnit.OUTPUT  # bound, as in `estimates.d
 MAX_CACHED_LIMITERS = 8192
 """Entries of the cache of limiters, which is cleared when it is full."""
 
-
 log = logging.getLogger("sidecar.scheduling")
 
 

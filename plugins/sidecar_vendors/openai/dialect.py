@@ -35,6 +35,7 @@ from sidecar import (
     number,
     peek,
     text,
+    truth,
 )
 from sidecar_vendors.openai import limits
 from sidecar_vendors.openai.answers import EmbeddingsMeter, PagesMeter
@@ -81,7 +82,6 @@ _METERS: Mapping[str, type[AnswerMeter]] = {
 _CODEX_ERROR_SECONDS = 20.0
 """Longer than the head of a stream takes: Codex does not show an error before the head."""
 _STREAMS = frozenset({"chat", "completions", "responses"})
-_TRUE = msgspec.Raw(b"true")
 
 
 class _Body(msgspec.Struct):
@@ -92,12 +92,6 @@ class _Body(msgspec.Struct):
     max_output_tokens: msgspec.Raw = ABSENT
     previous_response_id: msgspec.Raw = ABSENT
     prompt_cache_key: msgspec.Raw = ABSENT
-
-
-def _bound(body: _Body) -> int | None:
-    """Return the most tokens that the answer may have."""
-    fields = (body.max_output_tokens, body.max_completion_tokens, body.max_tokens)
-    return next((bound for each in fields if (bound := number(each)) is not None), None)
 
 
 class OpenAIDialect(Dialect):
@@ -121,16 +115,19 @@ class OpenAIDialect(Dialect):
             if endpoint.optional_model:
                 return Facts()  # routable; the vendor's own error is more exact
             raise
+        bound = None
+        for each in (found.max_output_tokens, found.max_completion_tokens, found.max_tokens):
+            if each and (bound := number(each)) is not None:
+                break
         # Most bodies have none of the last ones, and by position a struct is made faster.
         session, previous = found.prompt_cache_key, found.previous_response_id
         return Facts(
             (found.model,) if found.model else (),
-            found.stream == _TRUE,
-            _bound(found) if found.max_tokens or found.max_completion_tokens
-            or found.max_output_tokens else None,
+            truth(found.stream),
+            bound,
             text(session) if session else None,
             text(previous) if previous else None,
-        )  # fmt: skip
+        )
 
     def meter(self, endpoint: Endpoint, content_type: str) -> Meter:
         """Return the meter for the type of the response, whatever was requested."""

@@ -7,6 +7,7 @@ differently overrides `Vendor.normalize`. Source: OpenAI's OpenAPI description (
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from math import isfinite
 from typing import Annotated, Literal
 
@@ -128,11 +129,9 @@ def read_usage(
     if not usage:
         return None
     if tools is None:
-        try:
-            found = convert(usage, UsualUsage)
-        except ValidationError:
-            return _read_any(usage, tools, tier)
-        return usual_usage(found, tier if isinstance(tier, str) else None)
+        with suppress(ValidationError):
+            usual = convert(usage, UsualUsage)
+            return usual_usage(usual, tier if isinstance(tier, str) else None)
     return _read_any(usage, tools, tier)
 
 
