@@ -288,7 +288,7 @@ class Admission:
                 limiter.queue.remove(waiter)
         for limiter in queued_at:
             if limiter.queue is None:
-                limiter.queue = FairQueue()
+                limiter.queue = FairQueue(counts=limiter.counts_turns)
             if limiter not in waiter.queued_at:
                 limiter.queue.add(waiter)
         waiter.record_blocked(self._clock(), next(iter(queued_at)))

@@ -49,11 +49,17 @@ class _Flow:
 
 
 class FairQueue:
-    """The calls that wait at one limiter. All operations but `order` are O(log n)."""
+    """The calls that wait at one limiter. All operations but `order` are O(log n).
 
-    __slots__ = ("_admitted", "_flows", "_members", "_oldest", "_ready", "_starts")
+    Args:
+        counts: Whether it counts the admitted calls, and so decides when the oldest goes first;
+            else only `start_turn` does.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_admitted", "_counts", "_flows", "_members", "_oldest", "_ready", "_starts")
+
+    def __init__(self, *, counts: bool = True) -> None:
+        self._counts = counts
         self._members: dict[int, QueueMember] = {}
         self._flows: dict[tuple[int, str], _Flow] = {}
         self._ready: tuple[list[tuple[float, int]], ...] = ([], [], [])
@@ -162,13 +168,21 @@ class FairQueue:
         if is_aged or (oldest is not None and member.seq <= oldest.seq):
             self._admitted = 0
         elif oldest is not None and now - oldest.since >= AGING_AFTER_SECONDS:
-            self._admitted += 1
+            self._admitted += self._counts
 
     def take_back(self, member: QueueMember, amount: int) -> None:
         """Take back what a call was charged that was not admitted after all."""
         flow = self._flow(member)
         flow.virtual -= max(amount, 1) / member.share
         self._offer(member.urgency, flow)
+
+    def start_turn(self) -> None:
+        """Let the oldest call go first, if it has reached that age."""
+        self._admitted = OLDEST_EVERY_N - 1
+
+    def end_turn(self) -> None:
+        """Count anew until the oldest call goes first."""
+        self._admitted = 0
 
     def _aged_head(self, now: float) -> QueueMember | None:
         if self._admitted < OLDEST_EVERY_N - 1:

@@ -71,6 +71,8 @@ class Limiter:
 
     timed = True
     """True if time alone may make room."""
+    counts_turns = True
+    """False if another process decides when the oldest of its calls goes first."""
     is_pause = False
     """True if a user or an outage blocks all calls: a call that waits here has no deadline."""
     at_rest = False

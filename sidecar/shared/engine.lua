@@ -101,7 +101,7 @@ local function wake(id)
   if not first then return end
   local oldest, _, _, turn = oldest_at(id)
   if turn then first = oldest end
-  redis.call('PUBLISH', base .. 'wake:' .. first, whole(seq) .. ' ' .. id)
+  redis.call('PUBLISH', base .. 'wake:' .. first, whole(seq) .. ' ' .. id .. (turn and ' turn' or ''))
 end
 
 local function counts_key(scope)
@@ -213,15 +213,16 @@ function check.budget(scope, urgency)
   return false, scope.ends, scope.ends
 end
 
--- Whether a ticket of another node goes before this call, and the urgency that it has here.
+-- Whether another node or an older call goes before this call, and the urgency that it has here.
+-- A node has the place of the first of its calls, and its own order decides which of them asks: it
+-- is compared by the ticket that a denial leaves, as otherwise each of two nodes may wait for the other.
 local function order(scope, urgency, arrival)
-  local score = urgency * URGENCY + arrival
+  scope.score = math.min(scope.following or NEVER, urgency * URGENCY + arrival)
   local first, first_score = first_in(base .. 'q:' .. scope.id, node)
   local oldest, since, aged, turn = oldest_at(scope.id)
   scope.waited, scope.since, scope.aged = oldest ~= nil, since, aged
-  if turn and arrival <= since then return false, 0 end
-  if turn and oldest ~= node then return true, urgency end
-  return first ~= nil and first_score < score, urgency
+  if turn then return arrival > since, arrival > since and urgency or 0 end
+  return first ~= nil and first_score < scope.score, urgency
 end
 
 local WORDS = 12
@@ -318,8 +319,7 @@ local function lease()
   end
   if worst then
     local scope = worst.scope
-    local score = math.min(scope.following or NEVER, urgency * URGENCY + arrival)
-    put_ticket(scope, score, math.min(scope.eldest or NEVER, arrival))
+    put_ticket(scope, scope.score, math.min(scope.eldest or NEVER, arrival))
     return reply(worst.at, worst.opens, worst.timed, scope.settled, scope.reserved)
   end
   local taken = {}

@@ -38,9 +38,9 @@ FLUSH_SECONDS = 2.0
 
 Operation = tuple[str, list[str]]
 About = Callable[[], Node]
-OnWake = Callable[[str, int], None]
-"""Called with the name of a limit at which a call of this node may go now, and the number of the
-message. An empty name means that messages may have been lost."""
+OnWake = Callable[[str, int, bool], None]
+"""Called with the name of a limit at which a call of this node may go now, the number of the
+message, and whether it is the oldest call's turn. An empty name: messages may have been lost."""
 _jitter = random.Random().uniform  # noqa: S311 - so that nodes do not come back at one moment
 
 
@@ -93,7 +93,7 @@ class Engine:
         self.usage = SharedUsage(server, namespace, self.server_time, lambda: self.is_reached)
         self.facts = SharedFacts(self.node, self._run, clock, self._local)
         self.object_ids = ObjectIds(self._run, lambda: self.is_reached)
-        self.on_wake: OnWake = lambda _, __: None
+        self.on_wake: OnWake = lambda *_: None
         self.on_change: Callable[[], None] = lambda: None
 
     def new_id(self) -> str:
@@ -223,14 +223,13 @@ class Engine:
                     continue
                 silent = False
                 if message["type"] == "subscribe":
-                    self.on_wake("", 0)
+                    self.on_wake("", 0, False)
                     self.facts.check()
                 elif message["channel"] == news:
                     self.facts.note(message["data"])
                 elif message["type"] == "message":
-                    number, _, limit_id = message["data"].partition(" ")
-                    if number.isdecimal():
-                        self.on_wake(limit_id, int(number))
+                    number, limit_id, *turn = message["data"].split(" ")
+                    self.on_wake(limit_id, int(number), bool(turn))
 
     @property
     def outage(self) -> float:

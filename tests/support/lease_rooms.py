@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
@@ -167,8 +168,9 @@ class Room:
             for _ in range(5):
                 await asyncio.sleep(0)
             return
-        calm = 0
+        calm, deadline = 0, time.monotonic() + 5
         while calm < 6:
+            assert time.monotonic() < deadline, "the processes never stop to ask the server"
             if self.receive is None:
                 await asyncio.sleep(0.003)
             else:

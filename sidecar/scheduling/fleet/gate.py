@@ -30,6 +30,8 @@ class Gate(Limiter):
         "window",
     )  # fmt: skip
 
+    counts_turns = False
+
     def __init__(self, limit_id: str, window: CountingLimiter) -> None:
         super().__init__(window.scope, window.kind, window.unit, "")
         self.limit_id = limit_id
@@ -125,8 +127,11 @@ class Gate(Limiter):
     def close(self, denied: Denied, urgency: int, now: float) -> None:
         """Record that the engine denied a lease to a call of this urgency.
 
-        More urgent calls may still ask: headroom and the order of tickets may let them pass.
+        More urgent calls may still ask: headroom and the order of tickets may let them pass. The
+        oldest call may not, although it goes first while it has its turn, until it gets another.
         """
+        if self.queue is not None:
+            self.queue.end_turn()
         self.at_rest = False
         self._settled, self._used = denied.settled, denied.settled + denied.reserved
         self._opens_at = denied.opens_at
@@ -136,7 +141,12 @@ class Gate(Limiter):
         for each in range(urgency, len(self._retry_at)):
             self._retry_at[each] = retry_at
 
-    def wake(self, number: int) -> None:
-        """Let the first waiting call ask again; `number` is that of the wake message."""
+    def wake(self, number: int, *, turn: bool) -> None:
+        """Let the first waiting call ask again, which is the oldest if this is its `turn`; `number`
+        is that of the wake message."""
+        if turn:
+            for queue in (self.queue, self.window.queue):
+                if queue:
+                    queue.start_turn()
         self._woken = max(self._woken, number)
         self._retry_at = [0.0, 0.0, 0.0]

@@ -223,7 +223,7 @@ class SharedLeases:
         if engine.is_reached:
             log.warning("shared state: the server answers again; limits hold for all processes")
             self._limits.divide(1)
-            self._wake("", 0)
+            self._wake("", 0, False)
         elif self._refuses:
             log.error("shared state: the server %s; calls with limits are rejected", engine.failure)
         else:
@@ -266,14 +266,15 @@ class SharedLeases:
         amounts = [(sent if gate.counts_sent else used)[gate.unit] for gate in gates]
         self._engine.settle(lease_id, amounts)
 
-    def _wake(self, limit_id: str, number: int) -> None:
+    def _wake(self, limit_id: str, number: int, turn: bool) -> None:  # noqa: FBT001
         """Let calls ask again at one gate, or at all of them if messages may have been lost."""
         gates = list(self._closed)
         if limit_id:
             gates = [self._by_id[limit_id]] if limit_id in self._by_id else []
         for gate in gates:
-            gate.wake(number)
-        self._admission.recheck(gates)
+            gate.wake(number, turn=turn)
+        # In its turn, the oldest call may pass the headroom of its own process, too.
+        self._admission.recheck([*gates, *(gate.window for gate in gates)] if turn else gates)
         self._leave_queues()
         # The denial that this message follows may still be on its way.
         if limit_id and not self._asking and all(gate.is_idle for gate in gates):
