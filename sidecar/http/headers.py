@@ -110,14 +110,18 @@ class RequestFields:
 
     The requests of a connection mostly have the same fields and go to one provider. A transform
     that replaces them mostly returns the same fields, too.
+
+    Attributes:
+        lines: The fields as lines of a head for the provider.
+        made_for: What the lines depend on, besides the fields.
     """
 
-    __slots__ = ("_lines", "_made_for", "_replaced", "fields")
+    __slots__ = ("_replaced", "fields", "lines", "made_for")
 
     def __init__(self, fields: Fields) -> None:
         self.fields = fields
-        self._made_for: object = None
-        self._lines = b""
+        self.made_for: object = None
+        self.lines = b""
         self._replaced: RequestFields | None = None
 
     def replaced(self, fields: Fields) -> RequestFields:
@@ -125,22 +129,6 @@ class RequestFields:
         if self._replaced is None or self._replaced.fields != fields:
             self._replaced = RequestFields(fields)
         return self._replaced
-
-    def lines(
-        self, own: tuple[tuple[str, str], ...], *, remove: frozenset[str] = frozenset(),
-        decoded: bool = False, host: str = "",
-    ) -> bytes:  # fmt: skip
-        """Return the fields of `for_upstream` as lines of a head, after `host` if `own` has none.
-
-        Raises `ValueError` as `lines_of`.
-        """
-        made_for = (own, remove, decoded, host)
-        if made_for != self._made_for:
-            made = for_upstream(self.fields, own, remove=remove, decoded=decoded)
-            if host and not any(name.lower() == b"host" for name, _ in made):
-                made.insert(0, (b"Host", host.encode()))
-            self._lines, self._made_for = lines_of(made), made_for
-        return self._lines
 
 
 @lru_cache(maxsize=2048)

@@ -22,7 +22,6 @@ from sidecar.http.client import (
     Reply,
     SendState,
     Upstream,
-    cannot_be_written,
     is_event_stream,
 )
 from sidecar.http.wire.framing import IncomingBody
@@ -186,7 +185,7 @@ class Attempts:
         to, reply, state = NO_ADDRESS, None, SendState()
         try:
             to = rewriter.address(candidate, self._vault, self._local)
-            lines, body = _lines(call, candidate, rewriter, to), rewriter.body(candidate)
+            lines, body = rewriter.lines(candidate, to), rewriter.body(candidate)
             if rewriter.consumed and isinstance(body, IncomingBody) and body.length is not None:
                 # A body that is streamed keeps the client's framing.
                 lines += b"Content-Length: %d\r\n" % body.length
@@ -312,16 +311,6 @@ class Attempts:
             classification = structs.replace(classification, error_class=ErrorClass.CLIENT_ERROR)
         spent = self._attempt_usage.usage_from_response(call, candidate, reply, body, live.started)
         return AttemptResult(candidate, classification, to, reply, body, spent=spent)
-
-
-def _lines(call: Call, candidate: Candidate, rewriter: Rewriter, to: UpstreamAddress) -> bytes:
-    """Return the header fields of a request. Raises `UpstreamError`."""
-    decodes = bool(call.encoding) and rewriter.decodes(candidate)
-    remove = candidate.provider.remove_headers
-    try:
-        return call.headers.lines(to.fields, remove=remove, decoded=decodes, host=to.host)
-    except ValueError as error:
-        raise cannot_be_written(error) from None
 
 
 def _to_client(attempted: AttemptResult, outgoing: Outgoing) -> AttemptResult:

@@ -17,7 +17,7 @@ from sidecar.config.model import Key, Provider, Route
 from sidecar.config.patterns import Pattern, matches_any
 from sidecar.errors import UpstreamError
 from sidecar.http.client import SendState, Upstream
-from sidecar.http.headers import RequestFields, encoded
+from sidecar.http.headers import encoded, for_upstream, lines_of
 from sidecar.plugin_api.dialect import Dialect, ModelEntry
 from sidecar.plugin_api.transform import ANY_ENDPOINT
 from sidecar.plugin_api.vendor import UpstreamRequest
@@ -187,8 +187,8 @@ class ModelList:
                 None, base_url, secret, provider.options,
             )
         )  # fmt: skip
-        fields = RequestFields(encoded(dialect.models_headers))
-        lines = fields.lines((*provider.set_headers, *prepared.headers))
+        own = (*provider.set_headers, *prepared.headers)
+        lines = lines_of(for_upstream(encoded(dialect.models_headers), own))
         reply = await self._upstream.send(
             provider, "GET", prepared.url, lines, None, SendState(), at_least_once=True
         )

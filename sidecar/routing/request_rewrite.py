@@ -15,6 +15,7 @@ from msgspec import Struct
 from sidecar.config.credentials import Vault
 from sidecar.errors import Fault, UpstreamError
 from sidecar.http.client import cannot_be_written, target_of
+from sidecar.http.headers import for_upstream, lines_of
 from sidecar.http.wire.framing import IncomingBody
 from sidecar.plugin_api.dialect import ModelAt
 from sidecar.plugin_api.guard import log_plugin_error, plugin_guard
@@ -169,6 +170,22 @@ class Rewriter(Struct, eq=False):
         except Exception as error:  # noqa: BLE001 - of a plugin
             reason = log_plugin_error(error, vendor, "prepare", "the attempt fails")
         raise UpstreamError(Fault.PROTOCOL, reason, sent=False)
+
+    def lines(self, candidate: Candidate, address: UpstreamAddress) -> bytes:
+        """Return the lines of the request's head, which are kept with the client's fields. Raises
+        `UpstreamError`."""
+        sent, remove = self._call.headers, candidate.provider.remove_headers
+        decodes = bool(self._call.encoding) and self.decodes(candidate)
+        made_for = (address.fields, address.host, remove, decodes)
+        if sent.made_for != made_for:
+            fields = for_upstream(sent.fields, address.fields, remove=remove, decoded=decodes)
+            if not any(name.lower() == b"host" for name, _ in fields):
+                fields.insert(0, (b"Host", address.host.encode()))
+            try:
+                sent.lines, sent.made_for = lines_of(fields), made_for
+            except ValueError as error:
+                raise cannot_be_written(error) from None
+        return sent.lines
 
     def path(self, model: str | None) -> str:
         """Return the path with this model in place of the call's."""

@@ -148,6 +148,21 @@ class Admission:
         finally:
             self._leave(waiter)
 
+    def end(self, lease: Lease, used: Demand, sent: Demand) -> None:
+        """End a lease; see `OnLeaseEnd`."""
+        if lease.ended:
+            raise AssertionError("a lease ends once")
+        lease.ended = True
+        if lease.on_settled is not None:
+            lease.on_settled(used, sent)
+        now = self._clock()
+        self.leases.discard(lease)
+        for limiter, reservation in lease.taken:
+            amount = (sent if limiter.counts_sent else used)[limiter.unit]
+            limiter.settle(reservation, amount, now)
+        if self._waiters:
+            self.recheck(lease.option.limiters)
+
     def recheck(self, limiters: Iterable[Limiter]) -> None:
         """Admit the calls that changes at these limiters make room for."""
         self._mark_for_check(limiters)
@@ -258,7 +273,7 @@ class Admission:
     def _new_lease(
         self, option: AdmissionOption, taken: list[tuple[Limiter, Any]], renew: Renew
     ) -> Lease:
-        lease = Lease(option, option.candidate, taken, renew, self._end_lease)
+        lease = Lease(option, option.candidate, taken, renew, self.end)
         self.leases.add(lease)
         self.granted += 1
         self._checked.clear()
@@ -377,18 +392,3 @@ class Admission:
             waiter.first_only = False
             self._admit_or_queue(waiter, self._clock())
             self._drain()
-
-    def _end_lease(self, lease: Lease, used: Demand, sent: Demand) -> None:
-        """End a lease; see `OnLeaseEnd`."""
-        if lease.ended:
-            raise AssertionError("a lease ends once")
-        lease.ended = True
-        if lease.on_settled is not None:
-            lease.on_settled(used, sent)
-        now = self._clock()
-        self.leases.discard(lease)
-        for limiter, reservation in lease.taken:
-            amount = (sent if limiter.counts_sent else used)[limiter.unit]
-            limiter.settle(reservation, amount, now)
-        if self._waiters:
-            self.recheck(lease.option.limiters)

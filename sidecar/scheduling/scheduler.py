@@ -213,7 +213,7 @@ class Scheduler:
         """
         at, option, model = lease.candidate, lease.option, call.model
         used = used_demand(at, option.demand, usage, cost, complete=complete)
-        lease.settle(used)
+        self._admission.end(lease, used, used)
         if usage is not None and complete and typical and model is not None:
             by_size = option.by_size
             if by_size is None:

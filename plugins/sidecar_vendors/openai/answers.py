@@ -1,13 +1,13 @@
-"""Meters of JSON responses whose usage differs from that of a chat: embeddings and OCR."""
+"""Meters of JSON responses whose usage is not a chat's: embeddings, OCR, batches and images."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct, structs
 
-from sidecar import ResponseFields, Usage, as_count, as_mapping
+from sidecar import Part, ResponseFields, Usage, as_count, as_mapping
 from sidecar_vendors.openai.usage import AnswerMeter
 
 
@@ -45,3 +45,35 @@ class PagesMeter(AnswerMeter):
 class _Pages(Struct):
     usage_info: Any = None
     document_annotation: Any = None
+
+
+class BatchMeter(AnswerMeter):
+    """A meter of a batch. Its `usage` is the sum of its requests, whose sizes are unknown."""
+
+    def read_response(self, answer: ResponseFields) -> None:
+        """Read the usage in the service tier of batches."""
+        super().read_response(answer)
+        if self._usage is not None:
+            usage = structs.replace(self._usage, service_tier="batch")
+            part = Part("batch", None, structs.replace(usage, reasoning_tokens=None), largest=0)
+            self._usage = structs.replace(usage, parts=(part,))
+
+
+class ImagesMeter(AnswerMeter):
+    """A meter of images. It counts them, because few vendors report their number."""
+
+    def read_bytes(self, data: bytes) -> None:
+        """Read the usage, and count the images in `data`."""
+        super().read_bytes(data)
+        try:
+            images = len(msgspec.json.decode(data, type=_Images).data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            rows = as_mapping(self.document(data)).get("data")
+            images = len(rows) if isinstance(rows, list) and not self.unfinished else 0
+        if images:
+            usage = self._usage or Usage()
+            self._usage = structs.replace(usage, units=(*usage.units, ("images", images)))
+
+
+class _Images(Struct):
+    data: list[Raw]

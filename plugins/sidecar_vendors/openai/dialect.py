@@ -38,19 +38,12 @@ from sidecar import (
     truth,
 )
 from sidecar_vendors.openai import limits
-from sidecar_vendors.openai.answers import EmbeddingsMeter, PagesMeter
+from sidecar_vendors.openai.answers import BatchMeter, EmbeddingsMeter, ImagesMeter, PagesMeter
 from sidecar_vendors.openai.failed_events import failed_response
 from sidecar_vendors.openai.paths import MODELS, locate
-from sidecar_vendors.openai.stream_usage import inject_usage_option, strip_injected_usage
-from sidecar_vendors.openai.usage import (
-    AnswerMeter,
-    BatchMeter,
-    ChatMeter,
-    EventsMeter,
-    ImagesMeter,
-    ResponsesMeter,
-    TokensMeter,
-)
+from sidecar_vendors.openai.streams import ChatMeter, EventsMeter, ResponsesMeter
+from sidecar_vendors.openai.usage import AnswerMeter, TokensMeter
+from sidecar_vendors.openai.usage_option import inject_usage_option, strip_injected_usage
 
 _TYPES: Mapping[ErrorKind, tuple[str, str | None]] = {
     ErrorKind.BAD_REQUEST: ("invalid_request_error", None),

@@ -6,8 +6,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar_vendors.openai.figures import _read_any, read_usage
-from sidecar_vendors.openai.usage import AnswerMeter, TokensMeter
+from sidecar_vendors.openai.usage import AnswerMeter, TokensMeter, _read_any, read_usage
 
 COUNT = st.integers(0, 2000)
 ODD = st.sampled_from((None, 0, True, False, 7.0, 2.5, -3, 10**12, "9", [], {}, [1], {"a": 1}))
