@@ -1,4 +1,4 @@
-"""No slot of a shared limit stays free while a call waits for it at any process."""
+"""No room of a shared limit stays free while a call waits for it at any process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ class Waiting(NamedTuple):
 class Progress(RuleBasedStateMachine):
     """Calls of two keys and every urgency come, end and leave; time passes in between."""
 
-    url = more = ""
+    url = limits = ""
+    bound: frozenset[Urgency] = frozenset()
+    """Urgencies whose calls may wait for headroom."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,13 +43,15 @@ class Progress(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        limits = f"limits: {{concurrency: {SLOTS}}}{self.more}"
-        room = shared_room(snapshot(limits), self.url, NODES, steady=True)
+        room = shared_room(snapshot(self.limits), self.url, NODES, steady=True)
         self.room: Room = self.runner.run(self.stack.enter_async_context(room))
 
     @rule(at=st.integers(0, NODES - 1), key=st.sampled_from("ab"), urgency=st.sampled_from(Urgency))
     def arrive(self, at: int, key: str, urgency: Urgency) -> None:
         task = self.runner.run(self.room.wait(key, urgency=urgency, at=at))
+        self.arrived(task, urgency)
+
+    def arrived(self, task: asyncio.Task[Lease], urgency: Urgency) -> None:
         self.waiting.append(Waiting(task, urgency))
 
     @precondition(lambda self: self.running)
@@ -66,16 +70,48 @@ class Progress(RuleBasedStateMachine):
         self.runner.run(self.room.pass_time(seconds))
 
     @invariant()
-    def every_slot_is_used(self) -> None:
+    def no_room_is_left(self) -> None:
+        self.collect()
+        if self.has_room():  # a call asks again every two seconds
+            self.runner.run(self.room.pass_time(2.1))
+            self.collect()
+        assert not self.has_room()
+
+    def collect(self) -> None:
+        """Note the calls that are admitted by now."""
         self.running += [each.task.result() for each in self.waiting if each.task.done()]
         self.waiting = [each for each in self.waiting if not each.task.done()]
+
+    def has_room(self) -> bool:
+        """Whether a call waits beside room for it."""
+        return self.used() < SLOTS and any(each.urgency not in self.bound for each in self.waiting)
+
+    def used(self) -> int:
         assert len(self.running) <= SLOTS
-        bound = {Urgency.BACKGROUND} if self.more else set()
-        assert len(self.running) == SLOTS or all(each.urgency in bound for each in self.waiting)
+        return len(self.running)
 
     def teardown(self) -> None:
         self.runner.run(self.stack.aclose())
         self.runner.close()
+
+
+class MinuteProgress(Progress):
+    """The same with calls a minute, which time alone makes room for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.granted: list[float] = []
+
+    def arrived(self, task: asyncio.Task[Lease], urgency: Urgency) -> None:
+        super().arrived(task, urgency)
+        task.add_done_callback(self.note_grant)
+
+    def note_grant(self, task: asyncio.Task[Lease]) -> None:
+        if not task.cancelled():  # it may have been granted a step of the clock before
+            self.granted.append(self.room.clock.now)
+
+    def used(self) -> int:
+        return sum(at > self.room.clock.now - 60 for at in self.granted)
 
 
 @pytest.fixture(scope="module")
@@ -133,11 +169,20 @@ async def test_old_call_asks_no_more_often_than_others(server: str) -> None:
         assert 40 <= engine.denied <= 45
 
 
+BACKGROUND = frozenset({Urgency.BACKGROUND})
+MACHINES = {
+    "concurrency": (Progress, f"limits: {{concurrency: {SLOTS}}}", frozenset()),
+    "headroom": (Progress, f"limits: {{concurrency: {SLOTS}}}, {HEADROOM}", BACKGROUND),
+    "rpm": (MinuteProgress, f"limits: {{rpm: {SLOTS}}}", frozenset()),
+}
+
+
 @needs_redis
 @pytest.mark.hypothesis
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("more", ["", f", {HEADROOM}"], ids=["all", "headroom"])
-def test_no_slot_is_free_while_a_call_waits_at_any_process(server: str, more: str) -> None:
-    machine = type("Machine", (Progress,), {"url": server, "more": more}).TestCase
-    machine.settings = examples(20, stateful_step_count=40)
+@pytest.mark.parametrize("name", MACHINES)
+def test_no_room_is_left_while_a_call_waits_at_any_process(server: str, name: str) -> None:
+    kind, limits, bound = MACHINES[name]
+    machine = type("Machine", (kind,), {"url": server, "limits": limits, "bound": bound}).TestCase
+    machine.settings = examples(15, stateful_step_count=40)
     machine().runTest()
