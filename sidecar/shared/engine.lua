@@ -213,7 +213,8 @@ function check.budget(scope, urgency)
   return false, scope.ends, scope.ends
 end
 
--- Whether another node or an older call goes before this call, and the urgency that it has here.
+-- Whether another node or an older call goes before this call, the urgency that it has here, and
+-- whether it is the turn of an older call of this node.
 -- A node has the place of the first of its calls, and its own order decides which of them asks: it
 -- is compared by the ticket that a denial leaves, as otherwise each of two nodes may wait for the other.
 local function order(scope, urgency, arrival)
@@ -221,7 +222,8 @@ local function order(scope, urgency, arrival)
   local first, first_score = first_in(base .. 'q:' .. scope.id, node)
   local oldest, since, aged, turn = oldest_at(scope.id)
   scope.waited, scope.since, scope.aged = oldest ~= nil, since, aged
-  if turn then return arrival > since, arrival > since and urgency or 0 end
+  if turn and arrival <= since then return false, 0 end
+  if turn then return true, urgency, oldest == node end
   return first ~= nil and first_score < scope.score, urgency
 end
 
@@ -296,7 +298,8 @@ end
 
 -- ARGV: lease, urgency, arrival; then twelve words for each scope. Reply: time, number, epoch, 0 if granted,
 -- else the place of the scope to wait at, when it may open at the earliest, when time alone opens it,
--- and what is settled and reserved there.
+-- what is settled and reserved there, the urgency that the call had, and whether it is the turn of an
+-- older call of this node.
 local function lease()
   local id, urgency, arrival = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
   heard()
@@ -307,20 +310,21 @@ local function lease()
     local scope = scope_at(at)
     scopes[#scopes + 1] = scope
     read(scope)
-    local behind, by = order(scope, urgency, arrival)
+    local behind, by, own_turn = order(scope, urgency, arrival)
     local fits, opens, timed = check[scope.kind](scope, by)
     if fits and behind then
       opens, timed = now, NEVER
-      wake(scope.id)
+      if not own_turn then wake(scope.id) end
     end
     if (behind or not fits) and (not worst or opens > worst.opens) then
-      worst = {at = #scopes, scope = scope, opens = opens, timed = timed}
+      worst = {at = #scopes, scope = scope, opens = opens, timed = timed, by = by, own_turn = own_turn}
     end
   end
   if worst then
     local scope = worst.scope
     put_ticket(scope, scope.score, math.min(scope.eldest or NEVER, arrival))
-    return reply(worst.at, worst.opens, worst.timed, scope.settled, scope.reserved)
+    local turn = worst.own_turn and '1' or '0'
+    return reply(worst.at, worst.opens, worst.timed, scope.settled, scope.reserved, worst.by, turn)
   end
   local taken = {}
   for at, scope in ipairs(scopes) do taken[at] = take(scope, id, urgency, arrival) end

@@ -85,8 +85,7 @@ class Engine:
         self.nodes = 1
         self.is_reached = True
         self.failure = ""
-        self.latency = 0.0
-        self.denied = 0
+        self.latency, self.denied = 0.0, 0
         self._failed_at, self._outages = 0.0, 0.0
         self.about: About = lambda: Node("", "", "")
         self.journal = Journal(clock, self.server_time)
@@ -123,8 +122,10 @@ class Engine:
             return None
         self.denied += 1
         try:
-            times = self._local(rest[0]), self._local(rest[1])
-            return Denied(at - 1, *times, int(rest[2]), int(rest[3]), int(number))
+            opens, timed, *counts = rest
+            settled, reserved, urgency, is_turn = map(int, counts)
+            times = self._local(opens), self._local(timed)
+            return Denied(at - 1, *times, settled, reserved, int(number), urgency, is_turn == 1)
         except ValueError:
             self._fail("has counts that are no numbers")
             raise EngineError(self.failure) from None

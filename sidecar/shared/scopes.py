@@ -58,6 +58,8 @@ class Denied(NamedTuple):
         timed_at: When time alone opens it; `NEVER` if only an event can.
         settled, reserved: What counts there.
         number: The order of this answer among the wake messages.
+        urgency: The urgency that the call was compared by: 0 for the oldest call in its turn.
+        is_turn: Whether it is the turn of an older call of this node.
     """
 
     at: int
@@ -66,6 +68,8 @@ class Denied(NamedTuple):
     settled: int
     reserved: int
     number: int
+    urgency: int
+    is_turn: bool
 
 
 class Node(NamedTuple):

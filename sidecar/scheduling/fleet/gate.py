@@ -124,29 +124,34 @@ class Gate(Limiter):
         self._settled = self._used = 0
         self.at_rest = True
 
-    def close(self, denied: Denied, urgency: int, now: float) -> None:
-        """Record that the engine denied a lease to a call of this urgency.
+    def close(self, denied: Denied, now: float) -> None:
+        """Record that the engine denied a lease.
 
-        More urgent calls may still ask: headroom and the order of tickets may let them pass. The
-        oldest call may not, although it goes first while it has its turn, until it gets another.
+        More urgent calls may still ask: headroom and the order of tickets may let them pass. None
+        may if that was the oldest call in its turn.
         """
-        if self.queue is not None:
-            self.queue.end_turn()
         self.at_rest = False
         self._settled, self._used = denied.settled, denied.settled + denied.reserved
         self._opens_at = denied.opens_at
         retry_at = min(denied.timed_at, now + RECHECK_SECONDS)
         if denied.number < self._woken:  # room came while the answer was on its way
             self._woken, retry_at = 0, now
-        for each in range(urgency, len(self._retry_at)):
+        elif self.queue is not None:
+            self.queue.end_turn()
+        for each in range(denied.urgency, len(self._retry_at)):
             self._retry_at[each] = retry_at
 
-    def wake(self, number: int, *, turn: bool) -> None:
-        """Let the first waiting call ask again, which is the oldest if this is its `turn`; `number`
-        is that of the wake message."""
-        if turn:
-            for queue in (self.queue, self.window.queue):
-                if queue:
-                    queue.start_turn()
+    def wake(self, number: int) -> None:
+        """Let the first waiting call ask again; `number` is that of the wake message."""
         self._woken = max(self._woken, number)
         self._retry_at = [0.0, 0.0, 0.0]
+
+    def start_turn(self, number: int, now: float) -> None:
+        """Let the oldest call of this process go before the others, and ask at once if it waits
+        here; `number` is that of the message."""
+        self._woken = max(self._woken, number)
+        for queue in (self.queue, self.window.queue):
+            if queue:
+                queue.start_turn()
+        if self.queue and (head := self.queue.head(now)) and self.queue.is_aged_head(head, now):
+            self._retry_at = [0.0, 0.0, 0.0]

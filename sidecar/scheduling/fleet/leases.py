@@ -246,9 +246,16 @@ class SharedLeases:
                 yield name, _period(window, self._engine.server_time()), window.used
 
     def _deny(self, lease: Lease, gate: Gate, waiter: Waiter, denied: Denied) -> None:
-        gate.close(denied, waiter.urgency, self._clock())
+        gate.close(denied, self._clock())
         self._closed.add(gate)
         self._undo(lease, waiter)
+        if denied.is_turn:
+            self._start_turn(gate, denied.number)
+
+    def _start_turn(self, gate: Gate, number: int) -> None:
+        """Let the oldest call at a gate go; it may pass the headroom of this process, too."""
+        gate.start_turn(number, self._clock())
+        self._admission.recheck((gate, gate.window))
 
     def _undo(self, lease: Lease, waiter: Waiter) -> None:
         for limiter in lease.option.limiters:
@@ -272,9 +279,11 @@ class SharedLeases:
         if limit_id:
             gates = [self._by_id[limit_id]] if limit_id in self._by_id else []
         for gate in gates:
-            gate.wake(number, turn=turn)
-        # In its turn, the oldest call may pass the headroom of its own process, too.
-        self._admission.recheck([*gates, *(gate.window for gate in gates)] if turn else gates)
+            if turn:
+                self._start_turn(gate, number)
+            else:
+                gate.wake(number)
+        self._admission.recheck(gates)
         self._leave_queues()
         # The denial that this message follows may still be on its way.
         if limit_id and not self._asking and all(gate.is_idle for gate in gates):

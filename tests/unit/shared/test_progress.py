@@ -16,6 +16,7 @@ from real_redis import needs_redis, redis_server
 
 from sidecar.config.model import Urgency
 from sidecar.scheduling.lease import Lease
+from sidecar.scheduling.limiter import demand_of
 
 NODES, SLOTS = 3, 2
 LIMIT = "limits: {concurrency: 1}"
@@ -154,6 +155,36 @@ async def test_oldest_call_has_its_turn_behind_another_call_of_its_process(serve
         for _ in range(10):
             running = await ended(room, running, asked)
         assert old not in asked
+
+
+@needs_redis
+@pytest.mark.parametrize("own", [100, 800], ids=["at the engine", "in its process"])
+async def test_turn_of_a_call_without_room_costs_few_questions(server: str, own: int) -> None:
+    """The oldest call needs more than is left; others of its process would fit, and wait for it."""
+    async with shared_room(snapshot("limits: {tpd: 1000}"), server, 2, steady=True) as room:
+        running = [
+            await room.lease(demand=demand_of(amount, 0), at=at)
+            for at, amount in enumerate((own, 900 - own))
+        ]
+        old = await room.wait("a", demand_of(300, 0), Urgency.BACKGROUND, at=0)
+        await room.pass_time(31)
+        for _ in range(9):
+            urgent = await room.wait("a", demand_of(1, 0), Urgency.INTERACTIVE, at=1)
+            assert urgent.done()
+        asked = [
+            await room.wait("b", demand_of(1, 0), urgency, at=at)
+            for urgency in (Urgency.INTERACTIVE, Urgency.NORMAL)
+            for at in (0, 1)
+        ]
+        for _ in range(20):
+            await room.pass_time(3)
+        assert not old.done()
+        assert sum(each.engine.denied for each in room.processes if each.engine) < 80
+        for lease in running:
+            assert lease
+            lease.refund()
+        await room.quiet()
+        assert all(each.done() for each in (old, *asked))
 
 
 @needs_redis
