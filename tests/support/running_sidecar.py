@@ -66,10 +66,12 @@ class Sidecar:
         key: str = "gpt",
         method: str = "POST",
         headers: Sequence[tuple[str, str]] = (),
+        seconds: float = 10,
     ) -> Raw:
         """One call on a connection of its own, with the key as a bearer token."""
         pairs = [*self.bearer(key).items(), *headers]
-        return parse(await talk(self.port, request(method, target, pairs, body)))
+        asked = request(method, target, pairs, body)
+        return parse(await talk(self.port, asked, seconds=seconds))
 
     async def admin(self, target: str) -> Raw:
         """GET from the admin side."""
@@ -144,7 +146,9 @@ class Raw:
         return found
 
 
-async def talk(port: int, request: bytes, *, half: bool = False, to_the_end: bool = False) -> bytes:
+async def talk(
+    port: int, request: bytes, *, half: bool = False, to_the_end: bool = False, seconds: float = 10
+) -> bytes:
     """Send bytes as they are; what comes back until the other side closes or, unless `to_the_end`,
     until the answer is whole by its own length."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -154,7 +158,7 @@ async def talk(port: int, request: bytes, *, half: bool = False, to_the_end: boo
         writer.write_eof()
     found = b""
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(seconds):
             while to_the_end or not _is_whole(found):
                 if not (piece := await reader.read(1 << 16)):
                     break

@@ -30,13 +30,15 @@ from scripted_vendor import (
 from vendor_apis import APIS, CHAT, MESSAGES, Api, until
 
 TOKEN = "a secret of Prometheus' own"
+HELD_SECONDS = 180
+"""For the calls that are held while Prometheus starts and scrapes, on any machine."""
 YAML = """
 server: {{metrics_token: "file:{folder}/token"}}
 plugins: [grumbling.py]
 timezone: UTC
 state: {{shared: "{shared}", namespace: load}}
 budget: $100/day
-defaults: {{max_wait: 60s}}
+defaults: {{max_wait: 180s}}
 providers:
   oa: {{plugin: openai, base_url: "{url}/v1", credential: env:UPSTREAM_KEY, limits: {{rpm: 1000}}}}
   an: {{plugin: anthropic, base_url: "{url}", credential: env:UPSTREAM_KEY}}
@@ -157,10 +159,13 @@ async def _now(proxy: Sidecar, slow: ScriptedVendor) -> AsyncIterator[None]:
     asked = json.dumps(CHAT.asked).encode()
     scheduler = proxy.running.services.scheduler
     scheduler.pauses.pause(("key", "parked"))
-    calls = [asyncio.create_task(_ask(proxy, asked, key="patient"))]
+    calls = [asyncio.create_task(_ask(proxy, asked, key="patient", seconds=HELD_SECONDS))]
     await slow.arrived.wait()
     assert (await _ask(proxy, asked, key="hurried")).status == 429
-    calls += [asyncio.create_task(_ask(proxy, asked, key=key)) for key in ("patient", "parked")]
+    calls += [
+        asyncio.create_task(_ask(proxy, asked, key=key, seconds=HELD_SECONDS))
+        for key in ("patient", "parked")
+    ]
     await until(lambda: len(scheduler.waiting) == 2)
     try:
         yield
@@ -179,8 +184,8 @@ def _held(go: asyncio.Event) -> Script:
     return script
 
 
-async def _ask(proxy: Sidecar, body: bytes, *, key: str) -> Raw:
-    return await proxy.ask(PATH, body, key=key)
+async def _ask(proxy: Sidecar, body: bytes, *, key: str, seconds: float = 10) -> Raw:
+    return await proxy.ask(PATH, body, key=key, seconds=seconds)
 
 
 def _body(api: Api) -> bytes:
