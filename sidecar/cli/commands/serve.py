@@ -30,8 +30,9 @@ log = logging.getLogger("sidecar")
 
 M_MMAP_THRESHOLD = -3
 """The parameter's number (malloc.h of glibc)."""
-MMAP_THRESHOLD_BYTES = 1 << 18
-"""Larger blocks return to the system as soon as they are free."""
+MMAP_THRESHOLD_BYTES = 260 << 10
+"""Larger blocks return to the system as soon as they are free. Those of 256 KiB do not: asyncio's
+own loop makes one for each read."""
 LOG_DRAIN_SECONDS = 1.0
 """Seconds that the end of the process waits for a log that is not read."""
 
