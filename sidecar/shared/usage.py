@@ -98,6 +98,7 @@ class SharedUsage:
         self._is_reached = is_reached
         self._node = ""
         self._pushed: dict[str, bytes] = {}
+        self._pushing = asyncio.Lock()
         self.read_own: ReadOwn = _nothing
         self.pushed_at = 0.0
         self.failure = ""
@@ -121,6 +122,10 @@ class SharedUsage:
 
     async def push(self, *, whole: bool = False) -> None:
         """Write the days that changed: the latest, or any. Raises `EngineError`."""
+        async with self._pushing:  # one of two at once would not see that the server had nothing
+            await self._push(whole=whole)
+
+    async def _push(self, *, whole: bool) -> None:
         whole = whole or not self._pushed
         own = await self.read_own(KEPT_DAYS if whole else RECENT_DAYS)
         if own is None:

@@ -161,6 +161,24 @@ async def test_usage_is_pushed_again_after_the_server_lost_its_data(
         assert await one.report(other) == summed(other)
 
 
+async def test_push_beside_another_brings_back_all_that_the_server_lost(
+    tmp_path: Path, server: RealRedis
+) -> None:
+    async with two(tmp_path, server) as (one, other):
+        other.use(days_ago=9)
+        for turns in range(40):
+            assert await one.report(other) == summed(other)
+            push, send = other.engine.usage.push, other.engine._server.send
+            other.use()
+            running = asyncio.create_task(push())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await send([("FLUSHALL",)])
+            await push()
+            assert await one.shown() == summed(other)
+            await running
+
+
 async def test_rename_of_a_key_moves_its_pushed_usage(tmp_path: Path, server: RealRedis) -> None:
     async with two(tmp_path, server) as (one, other):
         other.use()
