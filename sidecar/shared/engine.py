@@ -20,7 +20,7 @@ from typing import Any
 from sidecar.shared.facts import SharedFacts
 from sidecar.shared.journal import MICROSECONDS, Change, Journal
 from sidecar.shared.object_ids import ObjectIds
-from sidecar.shared.scopes import NEVER, Denied, Node, Scope, Ticket, nodes_of
+from sidecar.shared.scopes import NEVER, Denied, Node, Scope, Ticket, nodes_of, wake_in
 from sidecar.shared.server import BESIDE, EngineError, ScriptRefused, Server, open_server
 from sidecar.shared.usage import SharedUsage
 
@@ -228,9 +228,8 @@ class Engine:
                     self.facts.check()
                 elif message["channel"] == news:
                     self.facts.note(message["data"])
-                elif message["type"] == "message":
-                    number, limit_id, *turn = message["data"].split(" ")
-                    self.on_wake(limit_id, int(number), bool(turn))
+                elif message["type"] == "message" and (wake := wake_in(message["data"])):
+                    self.on_wake(*wake)
 
     @property
     def outage(self) -> float:

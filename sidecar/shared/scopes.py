@@ -82,6 +82,14 @@ class Node(NamedTuple):
     is_this: bool = False
 
 
+def wake_in(message: str) -> tuple[str, int, bool] | None:
+    """Return the limit of a wake message, its number, and whether it is the turn of the oldest
+    call; None for a message that no node sends."""
+    number, _, rest = message.partition(" ")
+    limit_id, _, turn = rest.partition(" ")
+    return (limit_id, int(number), turn == "turn") if number.isdecimal() else None
+
+
 def nodes_of(about: Sequence[str], own: str) -> list[Node]:
     """Return the nodes by the name of each and what it states of itself, one after the other; what
     no node states is left out."""

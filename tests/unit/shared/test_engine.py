@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 from lease_rooms import Room, shared_room, snapshot
 from real_redis import needs_redis, redis_server
+from vendor_apis import until
 
 import sidecar.shared.server
 from sidecar.config.model import Urgency
@@ -73,6 +74,20 @@ async def test_waiting_call_of_a_dead_process_is_dropped(server: str) -> None:
         await room.end(running)
         await room.pass_time(3, 1)
         assert waits.done()
+
+
+async def test_message_that_no_node_sends_stops_no_other(server: str) -> None:
+    async with shared_room(snapshot(), server, 1) as room:
+        engine, woken = engine_of(room, 0), list[tuple[str, int, bool]]()
+        engine.on_wake = lambda *wake: woken.append(wake)
+        channel = f"{engine._base}:wake:{engine.node}"
+        while not await room.redis.publish(channel, "1 begin"):
+            pass  # it does not listen yet
+        for each in ("no number", "", "8 a/b", "9 a/b turn"):
+            assert await room.redis.publish(channel, each)
+        await until(lambda: ("a/b", 9, True) in woken)
+        begin = woken.index(("begin", 1, False))
+        assert woken[begin + 1 :] == [("a/b", 8, False), ("a/b", 9, True)]
 
 
 async def test_lease_and_settlement_that_are_sent_twice_count_once(server: str) -> None:
