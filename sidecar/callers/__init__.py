@@ -1,8 +1,8 @@
 """Find the local process that opened a connection, without delaying its calls.
 
-    first call on a connection ─▶ Callers ─▶ a thread ─▶ socket ─▶ process ─▶ program, repository
-                                     │                       (tables of the operating system)
-    record of the call ◀─────────────┘
+    new connection ─▶ Callers ─▶ recent callers ─▶ a thread ─▶ socket ─▶ process ─▶ repository
+                         │                                  (tables of the operating system)
+    record of the call ◀─┘
 
 Only processes of the same user are read, and nothing is sent over a network.
 """

@@ -11,6 +11,7 @@ import struct
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,8 @@ MAX_SEARCH_SECONDS = 0.5
 """Limit of the search through all processes; through 500 of them it takes 8 ms."""
 MAX_RECENT = 32
 """Recent callers, which are searched first."""
+MAX_LATEST = 4
+"""Recent callers that `find_recent` looks at: 3 µs for each descriptor."""
 MAX_COMMAND_BYTES = 4096
 
 
@@ -61,13 +64,54 @@ class ProcFinder:
 
     def __init__(self) -> None:
         self._recent: dict[int, _Process] = {}
+        self._latest: tuple[_Process, ...] = ()  # `find` and `find_recent` run in two threads
+        self._netlink: socket.socket | None = None
+
+    def find_recent(self, peer: SocketAddress, own: SocketAddress) -> Caller | None:
+        """Return the process at the other end if it is one of the latest callers.
+
+        It takes some 20 µs, where a thread takes 100 with its wakes. Of each process it looks at
+        the descriptor that had this socket in the latest search; else at the latest one, which
+        may have been closed and opened again, and the one after it.
+        """
+        since = time.monotonic() - self.fresh
+        latest = [process for process in self._latest if process.read > since]
+        if not latest:
+            return None
+        if self._netlink is None:
+            self._netlink = _open_netlink()
+            self._netlink.setblocking(False)  # the kernel answers within `sendto`
+        try:
+            found = _ask(self._netlink, peer, own)
+        except OSError:
+            self.close()  # a late answer would be taken for that of the next question
+            raise
+        if found is None or found.uid != os.geteuid():
+            return None
+        link = f"socket:[{found.inode}]"
+        for process in latest:
+            pid, last, links = process.holder
+            known = links.get(link)
+            for descriptor in (known,) if known else (last, str(int(last) + 1)):
+                if _link(f"/proc/{pid}/fd/{descriptor}") == link:
+                    holder = _Holder(pid, descriptor, links)
+                    moved = structs.replace(process, holder=holder)
+                    self._latest = (moved, *[other for other in latest if other is not process])
+                    return process.caller
+        return None
+
+    def close(self) -> None:
+        """Close what `find_recent` has open."""
+        if self._netlink is not None:
+            self._netlink.close()
+            self._netlink = None
 
     def find(self, peer: SocketAddress, own: SocketAddress, gone: Gone) -> Caller:
         """Return the process of this user whose socket is the other end of the connection."""
-        socket = find_socket(peer, own)
-        if socket is None or socket.uid != os.geteuid():
+        found = find_socket(peer, own)
+        if found is None or found.uid != os.geteuid():
             return Caller()
-        holder = next(self._holders(f"socket:[{socket.inode}]", gone), None)
+        holder = next(self._holders(f"socket:[{found.inode}]", gone), None)
         return Caller() if holder is None else self._describe(holder)
 
     def listener(self, port: int) -> Caller:
@@ -111,6 +155,7 @@ class ProcFinder:
         self._recent[pid] = structs.replace(known, holder=holder)
         if len(self._recent) > MAX_RECENT:
             del self._recent[next(iter(self._recent))]
+        self._latest = tuple(islice(reversed(self._recent.values()), MAX_LATEST))
         return known.caller
 
 
@@ -193,18 +238,22 @@ def find_socket(peer: SocketAddress, own: SocketAddress) -> Socket | None:
         OSError: The tables cannot be read.
     """
     try:
-        return _ask(peer, own)
+        with _open_netlink() as netlink:
+            netlink.settimeout(TIMEOUT_SECONDS)
+            return _ask(netlink, peer, own)
     except OSError:
         return _search(peer, own)
 
 
-def _ask(peer: SocketAddress, own: SocketAddress) -> Socket | None:
+def _open_netlink() -> socket.socket:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _SOCK_DIAG)
+
+
+def _ask(netlink: socket.socket, peer: SocketAddress, own: SocketAddress) -> Socket | None:
     query = _query(peer, own)
     header = _HEADER.pack(_HEADER.size + len(query), _BY_FAMILY, _REQUEST, 0, 0)
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _SOCK_DIAG) as ask:
-        ask.settimeout(TIMEOUT_SECONDS)
-        ask.sendto(header + query, (0, 0))
-        return read_reply(ask.recv(4096))
+    netlink.sendto(header + query, (0, 0))
+    return read_reply(netlink.recv(4096))
 
 
 def _query(peer: SocketAddress, own: SocketAddress) -> bytes:

@@ -1,7 +1,7 @@
-"""Look up the caller of each connection in a thread, and add it to the records of its calls.
+"""Look up the caller of each connection, and add it to the records of its calls.
 
-The thread looks up one connection at a time. No call waits for it; only the record of a finished
-call does, for a moment.
+A process that called a moment ago is found at once. Others are looked up in a thread, one
+connection at a time. No call waits for it; only the record of a finished call does, for a moment.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ OnAttributed = Callable[[CallRecord], None]
 
 
 class Finder(Protocol):
-    """Find processes on one operating system. Used from one thread; may block and may raise."""
+    """Find processes on one operating system. Used from one thread, but for `find_recent`. May
+    block and may raise."""
 
     fresh: float
     """Seconds for which a lookup is reused for its connection. The directory of a process and its
@@ -48,6 +49,13 @@ class Finder(Protocol):
         Returns:
             An empty `Caller` if there is none.
         """
+
+    def find_recent(self, peer: SocketAddress, own: SocketAddress) -> Caller | None:
+        """Return what `find` does, if it takes a few microseconds and no file system can delay it;
+        else None. Used in the event loop, beside the thread."""
+
+    def close(self) -> None:
+        """Close what `find_recent` has open."""
 
     def listener(self, port: int) -> Caller:
         """Return the process of this user that listens on a port; an empty `Caller` if none."""
@@ -90,6 +98,7 @@ class Callers:
 
     def __init__(self, clock: Callable[[], float], finder: Finder | None) -> None:
         self._results = {"found": 0, "unknown": 0, "skipped": 0}
+        self._found_at_once = 0  # counted apart, as the thread counts the others
         self._clock = clock
         self._finder = finder
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
@@ -114,6 +123,8 @@ class Callers:
         trace: TracebackType | None,
     ) -> None:
         """Stop the thread, and report waiting records without their caller."""
+        if self._finder is not None:
+            self._finder.close()
         with suppress(Empty):
             while True:
                 self._jobs.get_nowait()
@@ -128,10 +139,11 @@ class Callers:
 
     def results(self) -> Iterator[tuple[tuple[str], int]]:
         """Yield the number of lookups by result: "found", "unknown", "skipped" (queue full)."""
-        return (((result,), count) for result, count in self._results.items())
+        for result, count in self._results.items():
+            yield (result,), count + (self._found_at_once if result == "found" else 0)
 
     def start_lookup(self, connection: ClientConnection) -> CallerLookup | None:
-        """Queue a lookup of a connection, and return it; its latest one if it cannot be queued.
+        """Begin a lookup of a connection, and return it; its latest one if it cannot be queued.
 
         Call it when the connection is accepted, because some are short, and with each call whose
         connection has no fresh one. None if lookups are disabled.
@@ -143,12 +155,17 @@ class Callers:
         peer, own = _end(connection, "peername"), _end(connection, "sockname")
         if peer is None or own is None:
             return last  # the client left already
-        if self._jobs.qsize() >= MAX_WAITING:
+        caller = _find_recent(finder, peer, own)
+        if caller is None and self._jobs.qsize() >= MAX_WAITING:
             self._results["skipped"] += 1
             return last
         lookup = CallerLookup(self._clock() + finder.fresh, None if last is None else last.caller)
         connection.caller_lookup = lookup
-        self._jobs.put((lookup, peer, own, partial(_gone, connection)))
+        if caller is None:
+            self._jobs.put((lookup, peer, own, partial(_gone, connection)))
+        else:
+            lookup.caller, lookup.done = caller, True
+            self._found_at_once += 1
         return lookup
 
     def complete(
@@ -221,6 +238,14 @@ def _find(finder: Finder, peer: SocketAddress, own: SocketAddress, gone: Gone) -
     except Exception as error:  # noqa: BLE001 - the thread must survive every error
         log.debug("caller lookup failed: %s", error)
         return Caller()
+
+
+def _find_recent(finder: Finder, peer: SocketAddress, own: SocketAddress) -> Caller | None:
+    try:
+        return finder.find_recent(peer, own)
+    except Exception as error:  # noqa: BLE001 - the thread may find it
+        log.debug("lookup of a recent caller failed: %s", error)
+        return None
 
 
 def _attributed(record: CallRecord, lookup: CallerLookup | None) -> CallRecord:

@@ -38,6 +38,13 @@ class LsofFinder:
             return describe(pid, program, next((path for _, _, path in directories), ""))
         return Caller()
 
+    def find_recent(self, peer: SocketAddress, own: SocketAddress) -> Caller | None:  # noqa: ARG002 - part of the protocol
+        """Return None: nothing is found without `lsof`."""
+        return None
+
+    def close(self) -> None:
+        """Nothing is open."""
+
     def listener(self, port: int) -> Caller:
         """Return the process of this user that listens on a port; empty if there is none."""
         rows = read_rows(_run(f"-iTCP:{port}", "-sTCP:LISTEN", "-Fpcn"))

@@ -297,7 +297,7 @@ class Held:
 
     fresh = 600.0
     found = Caller("found", 7)
-    broken = False
+    broken = closed = False
 
     def __init__(self) -> None:
         self.go, self.asked = Event(), Event()
@@ -308,6 +308,14 @@ class Held:
         if self.broken:
             raise OSError("no such table")
         return self.found
+
+    def find_recent(self, _peer: SocketAddress, _own: SocketAddress) -> Caller | None:
+        if self.broken:
+            raise OSError("no such socket")
+        return None
+
+    def close(self) -> None:
+        self.closed = True
 
 
 @pytest.fixture
@@ -397,6 +405,14 @@ async def test_failed_lookup_records_no_caller_and_the_next_one_runs(
         monkeypatch.setattr(held, "broken", False)
         await one.call()
         assert await caller(stuck, 2) == held.found
+
+
+async def test_finder_is_closed_with_sidecar(
+    tmp_path: Path, vendor: ScriptedVendor, held: Held
+) -> None:
+    async with start_sidecar(tmp_path, YAML.format(url=vendor.url), KEYS):
+        assert not held.closed
+    assert held.closed
 
 
 async def test_lookup_that_never_ends_times_out(

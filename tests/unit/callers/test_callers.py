@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -159,8 +159,7 @@ def test_closed_connection_has_no_caller() -> None:
 
 
 @linux
-def test_recent_caller_is_found_by_its_descriptor() -> None:
-    finder = ProcFinder()
+def test_recent_caller_is_found_by_its_descriptor(finder: ProcFinder) -> None:
     with connected() as (_, peer, own), connected() as (_, other_peer, other_own):
         first = finder.find(peer, own, stays)
         assert (first.pid, first.directory) == (os.getpid(), str(Path.cwd()))
@@ -186,6 +185,70 @@ def test_burst_of_connections_needs_one_search(monkeypatch: pytest.MonkeyPatch) 
         assert searched == once
         burst[3] = stack.enter_context(connected())  # a descriptor may have another socket by now
         assert finder.find(*burst[3][1:], stays).pid == os.getpid()
+
+
+@pytest.fixture
+def finder() -> Iterator[ProcFinder]:
+    with closing(ProcFinder()) as one:
+        yield one
+
+
+@linux
+def test_next_connections_of_a_recent_caller_are_found_without_a_search(
+    finder: ProcFinder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as stack:
+
+        def connect() -> tuple[SocketAddress, SocketAddress]:
+            client = stack.enter_context(socket.create_connection(server.getsockname()))
+            return client.getsockname(), client.getpeername()
+
+        burst = [connect(), connect()]
+        assert finder.find_recent(*burst[0]) is None, "nothing has called yet"
+        caller = finder.find(*burst[0], stays)
+        assert caller.pid == os.getpid()
+        monkeypatch.setattr(sockets, "_descriptors", None)
+        burst += [connect(), connect()]
+        # In order: each of those that came later has the descriptor after the one before.
+        assert [finder.find_recent(*ends) for ends in burst] == [caller] * 4
+
+
+@linux
+def test_next_connection_with_the_same_descriptor_is_found_without_a_search(
+    finder: ProcFinder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connected() as (_, *ends):
+        caller = finder.find(*ends, stays)
+    assert finder.find_recent(*ends) is None, "it is closed"
+    monkeypatch.setattr(sockets, "_descriptors", None)
+    with connected() as (_, *again):
+        assert finder.find_recent(*again) == caller
+
+
+@linux
+def test_connection_of_another_process_is_none_of_a_recent_caller(finder: ProcFinder) -> None:
+    with connected() as (_, *own):
+        finder.find(*own, stays)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        script = f"exec 3<>/dev/tcp/127.0.0.1/{server.getsockname()[1]}; read -r line <&3"
+        with subprocess.Popen(["bash", "-c", script]) as process:
+            with server.accept()[0] as wire:
+                ends = wire.getpeername(), wire.getsockname()
+                assert finder.find_recent(*ends) is None
+                found = finder.find(*ends, stays)
+                assert finder.find_recent(*ends) == found
+                assert found.pid == process.pid
+            process.wait(10)
+
+
+@linux
+def test_description_of_a_recent_caller_expires(
+    finder: ProcFinder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connected() as (_, *ends):
+        finder.find(*ends, stays)
+        monkeypatch.setattr(ProcFinder, "fresh", 0.0)
+        assert finder.find_recent(*ends) is None
 
 
 @linux
