@@ -206,7 +206,7 @@ static void open_due(int timer) {
     for (uint64_t times = fired(timer); times && load.opened < load.connections; times--)
         open_next();
     if (load.opened == load.connections)
-        fire_every(timer, 0);
+        fire_every(timer, 0, 0);
 }
 
 static void play(void) {
@@ -215,7 +215,7 @@ static void play(void) {
     /* Streams that run in step would be served in batches, which real ones are not. */
     long apart = load.chunks && !load.together ? load.pace / load.connections : 0;
     int timer = new_timer(load.epoll);
-    fire_every(timer, apart);
+    fire_every(timer, apart, 0);
     do
         open_next();
     while (!apart && load.opened < load.connections);

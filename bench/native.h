@@ -63,10 +63,12 @@ static inline long now(void) {
     return time.tv_sec * SECOND + time.tv_nsec;
 }
 
-/* Let a timer fire every so many nanoseconds from now on, by the clock; 0 stops it. */
-static inline void fire_every(int timer, long pause) {
+/* Let a timer fire every so many nanoseconds from now on, by the clock, and each time so many later;
+ * 0 stops it. */
+static inline void fire_every(int timer, long pause, long later) {
     struct timespec each = {pause / SECOND, pause % SECOND};
-    struct itimerspec spec = {each, each};
+    struct timespec first = {(pause + later) / SECOND, (pause + later) % SECOND};
+    struct itimerspec spec = {each, first};
     sure(timerfd_settime(timer, 0, &spec, NULL), "timerfd_settime");
 }
 
