@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from statistics import median
 from threading import Event
 
 import features
 from answers import DIALECTS
-from load import Load
-from machine import cpu_seconds, memory_mib
+from load import Load, request, surplus_bytes
+from machine import REST, cpu_seconds, memory_mib, on_core
 from metrics_render import fill, loop_time, pauses_during
 from rig import Gateway, Rig
 
@@ -78,7 +79,7 @@ def streams(rig: Rig, gateway: Gateway, count: int, scrape: bool = False) -> Row
     """Paced streams, 50 chunks a second each; with `scrape`, metrics are read meanwhile."""
     load = Load(count, 1 << 10, chunks=150, pace=20)
     direct = rig.play(rig.vendor, load)
-    with scraping(rig, gateway) if scrape and gateway.admin else not_scraping():
+    with scraping(rig, gateway) if scrape and gateway.admin else nullcontext():
         used, outcome = rig.measure(gateway, load)
     check(gateway, outcome.bad + outcome.unmetered)
     return {
@@ -90,14 +91,44 @@ def streams(rig: Rig, gateway: Gateway, count: int, scrape: bool = False) -> Row
     }
 
 
-@contextmanager
-def scraping(rig: Rig, gateway: Gateway) -> Iterator[None]:
+def beside(rig: Rig, gateway: Gateway, body: int) -> Row:
+    """A stream of a chunk each 5 ms, while another client sends one large request after another."""
+    load = Load(1, 1 << 10, chunks=400, pace=5)
+    alone = rig.serve(gateway, load)
+    large = Load(1, body, key=rig.key)
+    with meanwhile(lambda: call(gateway.port, request(large, model_first=False)), pause=0.01):
+        outcome = rig.serve(gateway, load)
+    check(gateway, alone.bad + outcome.bad)
+    return {
+        "chunk delay p99 ms": outcome.delay[1],
+        "latest chunk ms": outcome.latest,
+        "latest chunk otherwise ms": alone.latest,
+    }
+
+
+def call(port: int, message: bytes) -> None:
+    """Send a request, and read the answer to its end."""
+    answer = bytearray()
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(message)
+        while surplus_bytes(answer) is None:
+            answer += connection.recv(65536)
+
+
+def scraping(rig: Rig, gateway: Gateway) -> AbstractContextManager[None]:
     """Read metrics ten times a second, as no Prometheus does, until the block ends."""
+    return meanwhile(lambda: rig.scrape(gateway), pause=0.1)
+
+
+@contextmanager
+def meanwhile(work: Callable[[], object], *, pause: float) -> Iterator[None]:
+    """Do `work` again and again, with pauses, until the block ends."""
     over = Event()
 
     def again() -> None:
-        while not over.wait(0.1):
-            rig.scrape(gateway)
+        with on_core(REST):
+            while not over.wait(pause):
+                work()
 
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(again)
@@ -106,11 +137,6 @@ def scraping(rig: Rig, gateway: Gateway) -> Iterator[None]:
         finally:
             over.set()
             running.result()
-
-
-@contextmanager
-def not_scraping() -> Iterator[None]:
-    yield
 
 
 def check(gateway: Gateway, bad: int) -> None:
@@ -204,6 +230,7 @@ SCENARIOS: dict[str, Callable[[Rig, Gateway], Row]] = {
     "256 streams": lambda rig, gateway: streams(rig, gateway, 256),
     "1000 streams": lambda rig, gateway: streams(rig, gateway, 1000),
     "32 starts at once": lambda rig, gateway: starts(rig, gateway, 32),
+    "1 stream beside 2 MiB": lambda rig, gateway: beside(rig, gateway, 2 << 20),
     "32 streams, scraped": lambda rig, gateway: streams(rig, gateway, 32, scrape=True),
 }
 """Every gateway takes part."""
@@ -229,6 +256,7 @@ SHORT = {
     "paced256": "256 streams",
     "paced1000": "1000 streams",
     "start32": "32 starts at once",
+    "beside2m": "1 stream beside 2 MiB",
     "scraped32": "32 streams, scraped",
     "scrape": "scrape",
 }
