@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,10 @@ groups:
       - spare
   Local: {vendor: openai, routes: [main]}
 keys:
-  editor:  {group: GPT, hash: "{editor}", created: 2026-11-01, description: in my editor}
+  editor:  {group: GPT, hash: "{editor}", created: LATELY, description: in my editor}
   nightly: {group: GPT, hash: "{nightly}", urgency: background, enabled: false}
   old:     {group: Local, hash: "{old}", created: 2020-01-01, expires: 2021-01-01}
-"""
+""".replace("LATELY", str(datetime.now(UTC).date() - timedelta(days=10)))
 NAMES = ("editor", "nightly", "old")
 MODELS = answer(b'{"data":[{"id":"gpt-5"},{"id":"gpt-5-mini"},{"id":"o9"}]}')
 CHAT = b'{"model":"gpt-5","messages":[]}'
