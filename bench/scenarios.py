@@ -95,7 +95,7 @@ def beside(rig: Rig, gateway: Gateway, body: int) -> Row:
     """A stream of a chunk each 5 ms, while another client sends one large request after another."""
     load = Load(1, 1 << 10, chunks=400, pace=5)
     alone = rig.serve(gateway, load)
-    large = Load(1, body, key=rig.key)
+    large = Load(1, body, key=gateway.key or rig.key, headers=gateway.headers)
     with meanwhile(lambda: call(gateway.port, request(large, model_first=False)), pause=0.01):
         outcome = rig.serve(gateway, load)
     check(gateway, alone.bad + outcome.bad)
@@ -112,7 +112,10 @@ def call(port: int, message: bytes) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(message)
         while surplus_bytes(answer) is None:
-            answer += connection.recv(65536)
+            piece = connection.recv(65536)
+            if not piece:
+                raise ConnectionError("a large request has no whole answer")
+            answer += piece
 
 
 def scraping(rig: Rig, gateway: Gateway) -> AbstractContextManager[None]:

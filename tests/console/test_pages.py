@@ -180,6 +180,26 @@ async def test_the_list_is_searched_sorted_and_filtered(tab: Tab) -> None:
     await expect(names).to_have_text(["old", "nightly"])
 
 
+async def test_a_click_is_kept_when_a_call_redraws_the_list_meanwhile(
+    tab: Tab, vendor: ScriptedVendor
+) -> None:
+    vendor.play(answer(b'{"choices":[]}'), answer(b'{"choices":[]}'))
+    row = tab.page.locator("tbody tr", has_text="editor")
+    chip = tab.page.locator("#filter-enabled")
+    switch = tab.page.get_by_role("switch", name="Enabled: editor")
+    for button, agent in ((chip, "codex/1"), (switch, "aider/2")):
+        await button.hover()
+        await tab.page.mouse.down()
+        called = [("User-Agent", agent)]
+        found = await tab.proxy.ask("/v1/chat/completions", CHAT, key="editor", headers=called)
+        assert found.status == 200
+        await expect(row).to_contain_text(f"by {agent}")
+        await tab.page.mouse.up()
+    await expect(tab.page.locator("#filter-enabled")).to_have_attribute("aria-pressed", "true")
+    await expect(tab.page.locator("tbody th a")).to_have_text([])
+    assert not keys(tab.proxy)["editor"].enabled
+
+
 async def test_a_call_is_seen_as_it_happens(tab: Tab, vendor: ScriptedVendor) -> None:
     vendor.play(answer(b'{"choices":[]}'))
     row = tab.page.locator("tbody tr", has_text="editor")

@@ -57,6 +57,7 @@ export async function show(main) {
     ],
     {
       id: "groups",
+      keyOf: (each) => each.name,
       empty: () => [
         h("h2", {}, "No groups yet"),
         h("p", {}, "A group says whose API its keys speak, at what rate and under which limits."),

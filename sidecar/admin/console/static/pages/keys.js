@@ -3,7 +3,7 @@
 import { get } from "../api.js";
 import { spark } from "../charts.js";
 import { button, switcher, toast } from "../dialogs.js";
-import { fill, h, lead, quiet, searchBox, title, under } from "../dom.js";
+import { blend, fill, h, lead, quiet, searchBox, title, under } from "../dom.js";
 import { look, makeOrSay } from "../editing.js";
 import { ago, bounds, counted, day, moment, money, tokens } from "../format.js";
 import { link } from "../pages.js";
@@ -50,23 +50,28 @@ export async function show(main) {
   const rows = table(
     "API keys",
     columns(() => used),
-    { id: "keys", empty: nothing },
+    { id: "keys", empty: nothing, keyOf: (key) => key.name },
   );
 
   function draw() {
-    fill(
+    // Nodes are kept: one that is replaced between the press and the release of a click loses it.
+    blend(
       filters,
-      FILTERS.map(([name, label, fits]) =>
-        h(
-          "button",
-          {
-            id: `filter-${name}`,
-            class: "chip",
-            "aria-pressed": String(filter === name),
-            onclick: () => choose(name),
-          },
-          label,
-          h("span", { class: "number" }, keys.filter(fits).length),
+      h(
+        "div",
+        {},
+        FILTERS.map(([name, label, fits]) =>
+          h(
+            "button",
+            {
+              id: `filter-${name}`,
+              class: "chip",
+              "aria-pressed": String(filter === name),
+              onclick: () => choose(name),
+            },
+            label,
+            h("span", { class: "number" }, keys.filter(fits).length),
+          ),
         ),
       ),
     );
@@ -260,9 +265,9 @@ function refused(times) {
 }
 
 function toggle(key) {
-  const on = key.status !== "disabled";
   const id = `switch-${key.name}`;
-  return switcher(id, `Enabled: ${key.name}`, on, async (event) => {
+  return switcher(id, `Enabled: ${key.name}`, key.status !== "disabled", async (event) => {
+    const on = event.currentTarget.getAttribute("aria-checked") === "true"; // the node outlives `key`
     event.currentTarget.disabled = true;
     const made = await makeOrSay({ do: "switch_key", name: key.name, enabled: !on });
     if (!made) document.getElementById(id)?.removeAttribute("disabled");

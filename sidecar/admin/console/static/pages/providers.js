@@ -41,7 +41,11 @@ export async function show(main) {
       { head: "Used by", cell: (each) => each.groups.join(", ") || quiet("no group") },
       { head: "", say: "Test", class: "switch", cell: (each) => tester(each, "small") },
     ],
-    { id: "providers", empty: () => h("p", {}, "No provider is in use yet: create a group.") },
+    {
+      id: "providers",
+      empty: () => h("p", {}, "No provider is in use yet: create a group."),
+      keyOf: (each) => each.name,
+    },
   );
 
   fill(
