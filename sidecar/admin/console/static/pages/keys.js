@@ -54,7 +54,7 @@ export async function show(main) {
   );
 
   function draw() {
-    // Nodes are kept: one that is replaced between the press and the release of a click loses it.
+    // A node replaced between press and release loses the click.
     blend(
       filters,
       h(
@@ -67,7 +67,10 @@ export async function show(main) {
               id: `filter-${name}`,
               class: "chip",
               "aria-pressed": String(filter === name),
-              onclick: () => choose(name),
+              onclick: () => {
+                filter = name;
+                draw();
+              },
             },
             label,
             h("span", { class: "number" }, keys.filter(fits).length),
@@ -82,12 +85,6 @@ export async function show(main) {
         ? counted(keys.length, "key")
         : `${shown.length} of ${counted(keys.length, "key")}`;
     rows.update(shown);
-  }
-
-  function choose(name) {
-    filter = name;
-    draw();
-    document.getElementById(`filter-${name}`).focus();
   }
 
   function nothing() {
